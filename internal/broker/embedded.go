@@ -1,0 +1,64 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strconv"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+)
+
+// EmbeddedConfig says where the embedded broker lives.
+type EmbeddedConfig struct {
+	Dir    string // its data folder
+	Listen string // host:port; port 0 chooses a free one
+	FSync  bool   // fsync each batch before it is acknowledged; without it a power cut may take the last seconds
+}
+
+// Embedded is a Kafka broker in this process, on disk. Records, topics and commits survive a SIGKILL; the producers'
+// sequences do not, which does no harm, since broker and producers live and die together.
+type Embedded struct {
+	cluster *kfake.Cluster
+	addr    string
+}
+
+// StartEmbedded starts the broker; Close ends it.
+func StartEmbedded(cfg EmbeddedConfig) (*Embedded, error) {
+	host, portText, err := net.SplitHostPort(cfg.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("start embedded Kafka: %w", err)
+	}
+	port, err := strconv.Atoi(portText)
+	if err != nil {
+		return nil, fmt.Errorf("start embedded Kafka: port %q: %w", portText, err)
+	}
+	opts := []kfake.Opt{
+		kfake.NumBrokers(1),
+		kfake.Ports(port),
+		kfake.ClusterID("keypulse"),
+		kfake.DataDir(cfg.Dir),
+		kfake.ListenFn(func(network, address string) (net.Listener, error) {
+			_, port, err := net.SplitHostPort(address)
+			if err != nil {
+				return nil, err
+			}
+			return (&net.ListenConfig{}).Listen(context.Background(), network, net.JoinHostPort(host, port))
+		}),
+		kfake.BrokerConfigs(map[string]string{"message.max.bytes": strconv.Itoa(maxMessageBytes)}),
+	}
+	if cfg.FSync {
+		opts = append(opts, kfake.SyncWrites())
+	}
+	cluster, err := kfake.NewCluster(opts...)
+	if err != nil {
+		return nil, fmt.Errorf("start embedded Kafka on %s: %w", cfg.Listen, err)
+	}
+	return &Embedded{cluster: cluster, addr: cluster.ListenAddrs()[0]}, nil
+}
+
+// Addr is the broker's host:port.
+func (e *Embedded) Addr() string { return e.addr }
+
+// Close stops the broker; what was acknowledged is on disk.
+func (e *Embedded) Close() { e.cluster.Close() }

@@ -1,0 +1,165 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"go.uber.org/zap"
+
+	"keypulse/schema"
+)
+
+// Group is a consumer group over one topic.
+type Group struct {
+	ID    string
+	Topic schema.Topic
+	Log   *zap.Logger
+}
+
+// Generation is this member's share of a topic, until the next rebalance.
+type Generation struct {
+	Partitions []int32 // rising
+	ID         int32
+	client     *Client
+	group      Group
+	memberID   string
+}
+
+// Commit is a committed offset of a partition and what the committer noted with it.
+type Commit struct {
+	Partition int32
+	Offset    int64 // -1: none is committed
+	Metadata  string
+}
+
+// Errors of a membership.
+var errFenced = errors.New("another member owns the partition now")
+
+// RunGroup joins the group and calls serve for each generation, with a context that ends with the generation; serve must
+// return soon after. An error of serve that is not the generation's end ends RunGroup. It leaves the group when ctx is done.
+func (c *Client) RunGroup(ctx context.Context, group Group, serve func(context.Context, *Generation) error) error {
+	members, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
+		ID:                group.ID,
+		Brokers:           c.cfg.Brokers,
+		Dialer:            c.dialer,
+		Topics:            []string{string(group.Topic)},
+		StartOffset:       kafka.FirstOffset,
+		HeartbeatInterval: time.Second,
+		SessionTimeout:    6 * time.Second,
+		RebalanceTimeout:  10 * time.Second,
+		JoinGroupBackoff:  200 * time.Millisecond,
+	})
+	if err != nil {
+		return fmt.Errorf("join group %s: %w", group.ID, err)
+	}
+	defer members.Close()
+	for {
+		generation, err := members.Next(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			group.Log.Warn("cannot join the group, trying again", zap.String("group", group.ID), zap.Error(err))
+			continue
+		}
+		if err := c.serve(ctx, group, generation, serve); err != nil {
+			return err
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+	}
+}
+
+// serve runs one generation and returns when it is over.
+func (c *Client) serve(ctx context.Context, group Group, generation *kafka.Generation, serve func(context.Context, *Generation) error) error {
+	g := &Generation{ID: generation.ID, client: c, group: group, memberID: generation.MemberID}
+	for _, a := range generation.Assignments[string(group.Topic)] {
+		g.Partitions = append(g.Partitions, int32(a.ID))
+	}
+	slices.Sort(g.Partitions)
+	group.Log.Info("owns partitions", zap.String("group", group.ID), zap.Int32("generation", g.ID), zap.Int32s("partitions", g.Partitions))
+	result := make(chan error, 1)
+	generation.Start(func(over context.Context) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		stop := context.AfterFunc(over, cancel)
+		defer stop()
+		err := serve(ctx, g)
+		if err != nil && (ctx.Err() != nil || errors.Is(err, errFenced)) {
+			err = nil
+		}
+		if err == nil && over.Err() == nil { // a member without work keeps its place until the generation ends
+			<-ctx.Done()
+		}
+		result <- err
+	})
+	return <-result
+}
+
+// Commit records offsets for the group. It fails when the generation is over: then nothing was recorded.
+func (g *Generation) Commit(ctx context.Context, commits []Commit) error {
+	req := &kafka.OffsetCommitRequest{
+		GroupID: g.group.ID, GenerationID: int(g.ID), MemberID: g.memberID,
+		Topics: map[string][]kafka.OffsetCommit{},
+	}
+	topic := string(g.group.Topic)
+	for _, c := range commits {
+		req.Topics[topic] = append(req.Topics[topic], kafka.OffsetCommit{Partition: int(c.Partition), Offset: c.Offset, Metadata: c.Metadata})
+	}
+	err := retry(ctx, func(ctx context.Context) error {
+		res, err := g.client.kafka.OffsetCommit(ctx, req)
+		if err != nil {
+			return err
+		}
+		for _, p := range res.Topics[topic] {
+			switch {
+			case errors.Is(p.Error, kafka.IllegalGeneration), errors.Is(p.Error, kafka.UnknownMemberId), errors.Is(p.Error, kafka.RebalanceInProgress):
+				return fmt.Errorf("partition %d: %w: %w", p.Partition, errFenced, p.Error)
+			case p.Error != nil:
+				return fmt.Errorf("partition %d: %w", p.Partition, p.Error)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("commit offsets of group %s: %w", g.group.ID, err)
+	}
+	return nil
+}
+
+// Committed returns the group's committed offsets of the generation's partitions, in their order.
+func (g *Generation) Committed(ctx context.Context) ([]Commit, error) {
+	topic := string(g.group.Topic)
+	var commits []Commit
+	partitions := make([]int, len(g.Partitions))
+	for i, p := range g.Partitions {
+		partitions[i] = int(p)
+	}
+	err := retry(ctx, func(ctx context.Context) error {
+		commits = commits[:0]
+		res, err := g.client.kafka.OffsetFetch(ctx, &kafka.OffsetFetchRequest{GroupID: g.group.ID, Topics: map[string][]int{topic: partitions}})
+		if err != nil {
+			return err
+		}
+		if res.Error != nil {
+			return res.Error
+		}
+		for _, p := range res.Topics[topic] {
+			if p.Error != nil {
+				return p.Error
+			}
+			commits = append(commits, Commit{Partition: int32(p.Partition), Offset: p.CommittedOffset, Metadata: p.Metadata})
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read committed offsets of group %s: %w", g.group.ID, err)
+	}
+	slices.SortFunc(commits, func(a, b Commit) int { return int(a.Partition - b.Partition) })
+	return commits, nil
+}

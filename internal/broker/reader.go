@@ -1,0 +1,160 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+
+	"keypulse/schema"
+)
+
+const (
+	// pollWait is how long the broker holds a fetch open when there is nothing to send.
+	pollWait = time.Second
+	// fetchBytes is the most that one fetch brings.
+	fetchBytes = 4 << 20
+)
+
+// OffsetGoneError says that a partition no longer holds, or does not yet hold, the offset to be read: retention has
+// dropped it, or the log is another one than it was.
+type OffsetGoneError struct {
+	Topic      schema.Topic
+	Partition  int32
+	Offset     int64
+	First, End int64 // what the partition holds: First to End-1
+}
+
+// Error says what was asked for and what there is.
+func (e *OffsetGoneError) Error() string {
+	return fmt.Sprintf("read %s/%d: offset %d is not there, the partition holds %d to %d", e.Topic, e.Partition, e.Offset, e.First, e.End-1)
+}
+
+// Reader reads one partition in order from an offset. One goroutine owns it.
+type Reader struct {
+	client    *Client
+	topic     schema.Topic
+	partition int32
+	next      int64
+	end       int64
+	failures  int
+}
+
+// NewReader makes a reader whose first record is the one at offset.
+func (c *Client) NewReader(topic schema.Topic, partition int32, offset int64) *Reader {
+	return &Reader{client: c, topic: topic, partition: partition, next: offset}
+}
+
+// Next is the offset of the next record to come.
+func (r *Reader) Next() int64 { return r.next }
+
+// End is the offset after the partition's last record, as of the last fetch.
+func (r *Reader) End() int64 { return r.end }
+
+// Fetch returns the next records: none when a second passed without any. While the broker does not answer it tries
+// again until ctx is done. It fails with an [*OffsetGoneError], or when the broker's data contradict the log's contract
+// (a gap between two offsets).
+func (r *Reader) Fetch(ctx context.Context) ([]Record, error) {
+	for {
+		records, err := r.fetch(ctx)
+		switch {
+		case err == nil:
+			r.failures = 0
+			return records, nil
+		case errors.Is(err, kafka.OffsetOutOfRange):
+			first, end, err := r.client.Offsets(ctx, r.topic, r.partition)
+			if err != nil {
+				return nil, err
+			}
+			return nil, &OffsetGoneError{r.topic, r.partition, r.next, first, end}
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case errors.Is(err, errGap) || !retriable(err):
+			return nil, fmt.Errorf("read %s/%d: %w", r.topic, r.partition, err)
+		}
+		if err := pause(ctx, backoff(r.failures)); err != nil {
+			return nil, err
+		}
+		r.failures++
+	}
+}
+
+// Failing says how many fetches in a row went unanswered.
+func (r *Reader) Failing() int { return r.failures }
+
+var errGap = errors.New("the log has a gap")
+
+func (r *Reader) fetch(ctx context.Context) ([]Record, error) {
+	ctx, cancel := context.WithTimeout(ctx, pollWait+requestTimeout)
+	defer cancel()
+	res, err := r.client.kafka.Fetch(ctx, &kafka.FetchRequest{
+		Topic: string(r.topic), Partition: int(r.partition), Offset: r.next,
+		MinBytes: 1, MaxBytes: fetchBytes, MaxWait: pollWait,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if res.Error != nil {
+		return nil, res.Error
+	}
+	r.end = res.HighWatermark
+	if res.HighWatermark < r.next {
+		return nil, kafka.OffsetOutOfRange
+	}
+	var records []Record
+	for {
+		rec, err := res.Records.ReadRecord()
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				return records, nil
+			}
+			return nil, fmt.Errorf("decode record: %w", err)
+		}
+		if rec.Offset < r.next { // a batch may start before the offset asked for
+			continue
+		}
+		if rec.Offset != r.next {
+			return nil, fmt.Errorf("%w: offset %d follows %d", errGap, rec.Offset, r.next-1)
+		}
+		record, err := r.decode(rec)
+		if err != nil {
+			return nil, err
+		}
+		records = append(records, record)
+		r.next++
+	}
+}
+
+func (r *Reader) decode(rec *protocol.Record) (Record, error) {
+	key, err := protocol.ReadAll(rec.Key)
+	if err != nil {
+		return Record{}, fmt.Errorf("read key: %w", err)
+	}
+	value, err := protocol.ReadAll(rec.Value)
+	if err != nil {
+		return Record{}, fmt.Errorf("read value: %w", err)
+	}
+	return Record{Partition: r.partition, Key: key, Value: value, Time: schema.MillisOf(rec.Time), Offset: rec.Offset}, nil
+}
+
+// ReadLast returns the last record of a partition, false when it holds none.
+func (c *Client) ReadLast(ctx context.Context, topic schema.Topic, partition int32) (Record, bool, error) {
+	first, end, err := c.Offsets(ctx, topic, partition)
+	if err != nil || first == end {
+		return Record{}, false, err
+	}
+	r := c.NewReader(topic, partition, end-1)
+	for {
+		records, err := r.Fetch(ctx)
+		if err != nil {
+			return Record{}, false, err
+		}
+		if n := len(records); n > 0 {
+			return records[n-1], true, nil
+		}
+	}
+}

@@ -1,0 +1,154 @@
+package broker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+
+	"keypulse/schema"
+)
+
+// TopicConfig says how the topics are made where they do not exist.
+type TopicConfig struct {
+	Partitions     int32 // of events and verdicts; fixed for the life of a log; 1 to 1,024
+	Replicas       int   // -1 = the cluster's default
+	RetentionBytes int64 // of each partition of events and verdicts; -1 = no bound
+	RetentionMS    int64 // the same by age; -1 = no bound
+	MinInSync      int   // min.insync.replicas; 0 = the cluster's default
+}
+
+// controlTopics have one partition and keep everything.
+var controlTopics = []schema.Topic{schema.TopicLog, schema.TopicRules, schema.TopicAPIKeys}
+
+// maxMessageBytes is what a topic accepts in one batch; a verdict with many alerts is the largest record.
+const maxMessageBytes = 8 << 20
+
+// EnsureTopics makes the topics that are missing and returns the log's incarnation. An existing log whose number of
+// partitions is not the one that it was made with is an error: ids and the order of keys depend on it.
+func (c *Client) EnsureTopics(ctx context.Context, cfg TopicConfig) (schema.LogRecord, error) {
+	if cfg.Partitions < 1 || cfg.Partitions > schema.MaxPartitions {
+		return schema.LogRecord{}, fmt.Errorf("create topics: partitions is %d: must be 1 to %d", cfg.Partitions, schema.MaxPartitions)
+	}
+	for _, t := range controlTopics {
+		if err := c.createTopic(ctx, t, 1, cfg, map[string]string{"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}); err != nil {
+			return schema.LogRecord{}, err
+		}
+	}
+	log, err := c.readLog(ctx)
+	if err != nil {
+		return log, err
+	}
+	if log.Version == 0 {
+		if log, err = c.recordLog(ctx, schema.LogRecord{Version: 1, Partitions: cfg.Partitions}); err != nil {
+			return log, err
+		}
+	}
+	settings := map[string]string{
+		"cleanup.policy":    "delete",
+		"retention.ms":      strconv.FormatInt(cfg.RetentionMS, 10),
+		"retention.bytes":   strconv.FormatInt(cfg.RetentionBytes, 10),
+		"max.message.bytes": strconv.Itoa(maxMessageBytes),
+	}
+	for _, t := range []schema.Topic{schema.TopicEvents, schema.TopicVerdicts} {
+		if err := c.createTopic(ctx, t, log.Partitions, cfg, settings); err != nil {
+			return log, err
+		}
+		if err := c.checkPartitions(ctx, t, log.Partitions); err != nil {
+			return log, err
+		}
+	}
+	return log, nil
+}
+
+func (c *Client) createTopic(ctx context.Context, topic schema.Topic, partitions int32, cfg TopicConfig, settings map[string]string) error {
+	t := kafka.TopicConfig{Topic: string(topic), NumPartitions: int(partitions), ReplicationFactor: cfg.Replicas}
+	for name, value := range settings {
+		t.ConfigEntries = append(t.ConfigEntries, kafka.ConfigEntry{ConfigName: name, ConfigValue: value})
+	}
+	if cfg.MinInSync > 0 {
+		t.ConfigEntries = append(t.ConfigEntries, kafka.ConfigEntry{ConfigName: "min.insync.replicas", ConfigValue: strconv.Itoa(cfg.MinInSync)})
+	}
+	err := retry(ctx, func(ctx context.Context) error {
+		res, err := c.kafka.CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{t}})
+		if err != nil {
+			return err
+		}
+		if err := res.Errors[t.Topic]; err != nil && !errors.Is(err, kafka.TopicAlreadyExists) {
+			return err
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("create topic %s: %w", topic, err)
+	}
+	return nil
+}
+
+func (c *Client) checkPartitions(ctx context.Context, topic schema.Topic, want int32) error {
+	have := 0
+	err := retry(ctx, func(ctx context.Context) error {
+		res, err := c.kafka.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{string(topic)}})
+		if err != nil {
+			return err
+		}
+		for _, t := range res.Topics {
+			if t.Name == string(topic) {
+				have = len(t.Partitions)
+				return t.Error
+			}
+		}
+		return kafka.UnknownTopicOrPartition
+	})
+	if err != nil {
+		return fmt.Errorf("read metadata of %s: %w", topic, err)
+	}
+	if have != int(want) {
+		return &PartitionsError{topic, have, want}
+	}
+	return nil
+}
+
+// PartitionsError says that a topic of the log has another number of partitions than the log was made with.
+type PartitionsError struct {
+	Topic schema.Topic
+	Have  int
+	Want  int32
+}
+
+// Error says which topic and both numbers.
+func (e *PartitionsError) Error() string {
+	return fmt.Sprintf("check log: topic %s has %d partitions, but the log was made with %d, which is fixed for its life", e.Topic, e.Have, e.Want)
+}
+
+// readLog returns the log's incarnation, version 0 when none is recorded.
+func (c *Client) readLog(ctx context.Context) (schema.LogRecord, error) {
+	var log schema.LogRecord
+	var bad error
+	err := NewFollower(c, schema.TopicLog, func(r Record) {
+		l, err := schema.DecodeControl[schema.LogRecord](r.Value)
+		if err != nil {
+			bad = err
+		} else if l.Version == log.Version+1 {
+			log = l
+		}
+	}).ReadAll(ctx)
+	return log, errors.Join(err, bad)
+}
+
+// recordLog writes the incarnation and reads back whose record came first.
+func (c *Client) recordLog(ctx context.Context, log schema.LogRecord) (schema.LogRecord, error) {
+	value, err := json.Marshal(log)
+	if err != nil {
+		return log, fmt.Errorf("encode log record: %w", err)
+	}
+	a := NewAppend(c, schema.TopicLog, 0, DefaultProducerConfig())
+	if _, err := a.Records(ctx, Record{Key: []byte("log"), Value: value, Time: schema.MillisOf(time.Now())}); err != nil {
+		return log, err
+	}
+	return c.readLog(ctx)
+}

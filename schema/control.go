@@ -1,0 +1,60 @@
+package schema
+
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// The values of control records are JSON, so that kcat shows them. Each names the version that it makes; it replaces
+// version-1. In log order a record whose version is not the next one is stale, and everyone ignores it.
+
+// LogRecord fixes the log's incarnation. Key: "log".
+type LogRecord struct {
+	Version    int64 `json:"version"`
+	Partitions int32 `json:"partitions"` // of events, verdicts and alerts, for the life of the log
+	Base       int64 `json:"base"`       // added to offsets in ids: above every offset of earlier incarnations
+}
+
+// RuleRecord is one immutable version of a rule, or its end. Key: [RecordKey](tenant, id).
+type RuleRecord struct {
+	Tenant  Tenant          `json:"tenant"`
+	ID      string          `json:"id"`
+	Version int64           `json:"version"`
+	Deleted bool            `json:"deleted,omitempty"`
+	Rule    json.RawMessage `json:"rule,omitempty"` // as package rules writes it; absent when deleted
+	By      string          `json:"by"`             // the API key's id, or the command, that made the version
+	At      Millis          `json:"at"`
+}
+
+// APIKeyStatus says whether a key opens anything.
+type APIKeyStatus string
+
+// The states of an API key. Revoked is final.
+const (
+	APIKeyActive   APIKeyStatus = "active"
+	APIKeyInactive APIKeyStatus = "inactive"
+	APIKeyRevoked  APIKeyStatus = "revoked"
+)
+
+// APIKeyRecord is one version of an API key. Key: its ID. The key itself is nowhere: only its HMAC-SHA-256.
+type APIKeyRecord struct {
+	ID        string       `json:"id"`
+	Version   int64        `json:"version"`
+	Tenant    Tenant       `json:"tenant"`
+	Name      string       `json:"name"`
+	HMAC      string       `json:"hmac"`       // hexadecimal
+	RateLimit int          `json:"rate_limit"` // requests in any 60 seconds; 0 = no limit
+	Scopes    []string     `json:"scopes"`
+	Status    APIKeyStatus `json:"status"`
+	CreatedAt Millis       `json:"created_at"`
+	ExpiresAt Millis       `json:"expires_at,omitempty"` // 0 = never
+}
+
+// DecodeControl reads a control record's value into *T and names what failed.
+func DecodeControl[T any](value []byte) (T, error) {
+	var r T
+	if err := json.Unmarshal(value, &r); err != nil {
+		return r, fmt.Errorf("decode %T: %w", r, err)
+	}
+	return r, nil
+}

@@ -1,0 +1,83 @@
+package schema
+
+import (
+	"bytes"
+	"fmt"
+)
+
+// Topic is the name of a Kafka topic.
+type Topic string
+
+// The topics. Events, verdicts and alerts have as many partitions as the log; partition p of Verdicts judges
+// partition p of Events. A control topic has one partition, no compaction and no expiry; the last record of a key counts.
+const (
+	TopicEvents   Topic = "keypulse.events.v1"
+	TopicVerdicts Topic = "keypulse.verdicts.v1"
+	TopicAlerts   Topic = "keypulse.alerts.v1"
+	TopicLog      Topic = "keypulse.log"     // control: the log's incarnation ([LogRecord])
+	TopicRules    Topic = "keypulse.rules"   // control: rules ([RuleRecord])
+	TopicAPIKeys  Topic = "keypulse.apikeys" // control: API keys ([APIKeyRecord])
+)
+
+// RecordKey is the Kafka key of everything about one key of one tenant: tenant, a zero byte, key_id.
+func RecordKey(tenant Tenant, keyID string) []byte {
+	b := make([]byte, 0, len(tenant)+1+len(keyID))
+	return AppendRecordKey(b, tenant, keyID)
+}
+
+// AppendRecordKey appends [RecordKey] to b.
+func AppendRecordKey(b []byte, tenant Tenant, keyID string) []byte {
+	b = append(b, tenant...)
+	b = append(b, 0)
+	return append(b, keyID...)
+}
+
+// SplitRecordKey is the inverse of [RecordKey].
+func SplitRecordKey(key []byte) (Tenant, string, error) {
+	tenant, keyID, ok := bytes.Cut(key, []byte{0})
+	if !ok {
+		return "", "", fmt.Errorf("decode record key: no separator in %q", key)
+	}
+	return Tenant(tenant), string(keyID), nil
+}
+
+// Partition returns the partition of a record key, as Kafka's own Java client chooses it:
+// toPositive(murmur2(key)) mod partitions. So other producers and consumers agree with us.
+func Partition(key []byte, partitions int32) int32 {
+	return int32(murmur2(key)&0x7fffffff) % partitions
+}
+
+// murmur2 is Kafka's variant of Austin Appleby's MurmurHash2 with its fixed seed
+// (org.apache.kafka.common.utils.Utils.murmur2).
+func murmur2(data []byte) uint32 {
+	const (
+		seed uint32 = 0x9747b28c
+		m    uint32 = 0x5bd1e995
+		r           = 24
+	)
+	h := seed ^ uint32(len(data))
+	for len(data) >= 4 {
+		k := uint32(data[0]) | uint32(data[1])<<8 | uint32(data[2])<<16 | uint32(data[3])<<24
+		k *= m
+		k ^= k >> r
+		k *= m
+		h *= m
+		h ^= k
+		data = data[4:]
+	}
+	switch len(data) {
+	case 3:
+		h ^= uint32(data[2]) << 16
+		fallthrough
+	case 2:
+		h ^= uint32(data[1]) << 8
+		fallthrough
+	case 1:
+		h ^= uint32(data[0])
+		h *= m
+	}
+	h ^= h >> 13
+	h *= m
+	h ^= h >> 15
+	return h
+}
