@@ -229,7 +229,7 @@ func TestGroupSharesPartitionsAndKeepsMetadata(t *testing.T) {
 	stopB()
 	stopC := run(t, func(ctx context.Context) error {
 		return c.RunGroup(ctx, group, func(ctx context.Context, g *broker.Generation) error {
-			commits, err := g.Committed(ctx)
+			commits, err := g.Committed(ctx, partitions)
 			if err != nil {
 				return err
 			}

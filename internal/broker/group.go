@@ -132,13 +132,14 @@ func (g *Generation) Commit(ctx context.Context, commits []Commit) error {
 	return nil
 }
 
-// Committed returns the group's committed offsets of the generation's partitions, in their order.
-func (g *Generation) Committed(ctx context.Context) ([]Commit, error) {
+// Committed returns the group's committed offsets of all of the topic's partitions, in their order: also of those that
+// other members own.
+func (g *Generation) Committed(ctx context.Context, total int32) ([]Commit, error) {
 	topic := string(g.group.Topic)
 	var commits []Commit
-	partitions := make([]int, len(g.Partitions))
-	for i, p := range g.Partitions {
-		partitions[i] = int(p)
+	partitions := make([]int, total)
+	for i := range partitions {
+		partitions[i] = i
 	}
 	err := retry(ctx, func(ctx context.Context) error {
 		commits = commits[:0]

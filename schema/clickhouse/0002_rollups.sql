@@ -28,7 +28,7 @@ GROUP BY tenant, key_id, kafka_partition;
 CREATE TABLE IF NOT EXISTS activity_by_minute
 (
     tenant LowCardinality(String) COMMENT 'The company',
-    minute DateTime('UTC') CODEC(Delta, ZSTD(1)) COMMENT 'The start of the minute of created_at',
+    minute DateTime('UTC') COMMENT 'The start of the minute of created_at' CODEC(Delta, ZSTD(1)),
     severity Enum8('nominal' = 1, 'warning' = 2, 'critical' = 3) COMMENT 'As the client sent it',
     kafka_partition UInt16 COMMENT 'The partition of the log',
     n_all SimpleAggregateFunction(sum, UInt64) COMMENT 'Rows of events, duplicates included',

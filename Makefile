@@ -1,0 +1,83 @@
+# make run    builds KeyPulse and runs everything in one process, with data in ./data
+# make test   runs all tests, with small counts; make soak runs them with full ones
+# make help   lists the rest
+
+GO      ?= go
+TOOLS   := bin/tools
+ENGINE  := deploy/engine/node_modules/.package-lock.json
+TESTED  := ./...
+
+GOFUMPT_VERSION  := v0.12.0
+GOLANGCI_VERSION := v2.15.0
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+.PHONY: run
+run: build ## build and run everything in one process; data in ./data
+	bin/keypulse up
+
+.PHONY: build
+build: engine ## build bin/keypulse
+	$(GO) build -trimpath -o bin/keypulse ./cmd/keypulse
+
+.PHONY: engine
+engine: need-go $(ENGINE) ## fetch the ClickHouse engine that the lock file pins
+
+$(ENGINE): deploy/engine/package-lock.json deploy/engine/fetch.sh
+	@sh deploy/engine/fetch.sh
+	@touch $@
+
+.PHONY: need-go
+need-go:
+	@command -v $(GO) >/dev/null || { echo "Go is missing: install Go 1.26 or later (golang.org/dl), then run make again." >&2; exit 1; }
+
+.PHONY: test
+test: engine test-tools ## run all tests with small counts
+	$(GO) test -race -timeout 9m $(TESTED)
+
+.PHONY: soak
+soak: engine test-tools ## run the same tests with full counts
+	KEYPULSE_SOAK=1 $(GO) test -timeout 12h $(TESTED)
+
+.PHONY: bench
+bench: engine ## run the benchmarks of the parts
+	$(GO) test -run '^$$' -bench . -benchmem $(TESTED)
+
+# The tests run the README's snippets, in the languages that users have them in.
+.PHONY: test-tools
+test-tools:
+	@for tool in curl python3 node; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	if [ -n "$$missing" ]; then \
+		packages=$$(echo $$missing | sed 's/\bnode\b/nodejs/'); \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			apt-get update -qq && apt-get install -y -qq --no-install-recommends $$packages; \
+		else \
+			echo "The tests need$$missing: install them (Debian: apt-get install $$packages), then run make again." >&2; exit 1; \
+		fi; \
+	fi
+
+.PHONY: lint
+lint: need-go $(TOOLS)/golangci-lint ## vet and lint
+	$(GO) vet ./...
+	$(TOOLS)/golangci-lint run ./...
+
+.PHONY: fmt
+fmt: need-go $(TOOLS)/gofumpt ## format
+	$(TOOLS)/gofumpt -w $$(git ls-files '*.go')
+
+.PHONY: check
+check: lint test ## what must pass before a commit
+
+$(TOOLS)/golangci-lint:
+	GOBIN=$(CURDIR)/$(TOOLS) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+
+$(TOOLS)/gofumpt:
+	GOBIN=$(CURDIR)/$(TOOLS) $(GO) install mvdan.cc/gofumpt@$(GOFUMPT_VERSION)
+
+.PHONY: clean
+clean: ## remove what was built; the data stay
+	rm -rf bin

@@ -1,0 +1,225 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/google/uuid"
+
+	"keypulse/internal/auth"
+	"keypulse/internal/broker"
+	"keypulse/schema"
+)
+
+const apiKeyUsage = `usage: keypulse apikey create --tenant T --name N [--rate-limit PER_MINUTE] [--scopes ingest,read,rules] [--expires 720h] [--json]
+       keypulse apikey list [--tenant T] [--json]
+       keypulse apikey revoke ID`
+
+// runAPIKey administers API keys beside a running installation.
+func runAPIKey(ctx context.Context, args []string) error {
+	if len(args) == 0 {
+		return usagef("%s", apiKeyUsage)
+	}
+	switch args[0] {
+	case "create":
+		return createAPIKey(ctx, args[1:])
+	case "list":
+		return listAPIKeys(ctx, args[1:])
+	case "revoke":
+		return revokeAPIKey(ctx, args[1:])
+	}
+	return usagef("unknown command apikey %s\n%s", args[0], apiKeyUsage)
+}
+
+// apiKeyRequest is what a new API key should be.
+type apiKeyRequest struct {
+	tenant    schema.Tenant
+	name      string
+	rateLimit int
+	scopes    []string
+	expires   time.Duration // from now; 0 = never
+}
+
+// newAPIKey makes a key and its record. The key itself is in no record and is shown once.
+func newAPIKey(secret *auth.Secret, r apiKeyRequest) (schema.APIKeyRecord, string) {
+	apiKey := auth.NewKey(rand.Reader)
+	now := time.Now()
+	record := schema.APIKeyRecord{
+		ID: uuid.Must(uuid.NewV7()).String(), Version: 1, Tenant: r.tenant, Name: r.name, HMAC: secret.Digest(apiKey).String(),
+		RateLimit: r.rateLimit, Scopes: r.scopes, Status: schema.APIKeyActive, CreatedAt: schema.MillisOf(now),
+	}
+	if r.expires > 0 {
+		record.ExpiresAt = schema.MillisOf(now.Add(r.expires))
+	}
+	return record, apiKey
+}
+
+// errChanged says that somebody else changed an API key first.
+var errChanged = errors.New("it was changed by somebody else meanwhile; try again")
+
+// putAPIKey writes a version of an API key and reads it back into table.
+func putAPIKey(ctx context.Context, c *broker.Client, table *auth.Table, r schema.APIKeyRecord) (*auth.Entry, error) {
+	if _, err := appendControl(ctx, c, schema.TopicAPIKeys, []byte(r.ID), r); err != nil {
+		return nil, err
+	}
+	if err := readControl(ctx, c, schema.TopicAPIKeys, table.Apply); err != nil {
+		return nil, err
+	}
+	entry, ok := table.Get(r.ID)
+	if !ok || entry.Record.Version != r.Version || entry.Record.HMAC != r.HMAC || entry.Record.Status != r.Status {
+		return nil, fmt.Errorf("write API key %s: %w", r.ID, errChanged)
+	}
+	return entry, nil
+}
+
+// withKeys runs f beside a running installation with its API keys.
+func withKeys(ctx context.Context, s *settings, f func(context.Context, *broker.Client, *auth.Secret, *auth.Table) error) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	secret, err := auth.LoadSecret(s.SecretFile)
+	if err != nil {
+		return err
+	}
+	c, err := openAdmin(ctx, s)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	table, err := readKeys(ctx, c, secret)
+	if err != nil {
+		return err
+	}
+	return f(ctx, c, secret, table)
+}
+
+func createAPIKey(ctx context.Context, args []string) error {
+	var tenant, name, scopes string
+	var rateLimit int
+	var expires time.Duration
+	var asJSON bool
+	s, rest, err := parseSettings("apikey create", args, func(fs *flag.FlagSet) {
+		fs.StringVar(&tenant, "tenant", "", "the company; an unknown one is made")
+		fs.StringVar(&name, "name", "", "what the key is for, for people")
+		fs.IntVar(&rateLimit, "rate-limit", auth.DefaultRateLimit, "requests in any 60 seconds; 0 = no limit")
+		fs.StringVar(&scopes, "scopes", strings.Join(auth.DefaultScopes(), ","), "of "+strings.Join(auth.Scopes[:], ","))
+		fs.DurationVar(&expires, "expires", 0, "from now; 0 = never")
+		fs.BoolVar(&asJSON, "json", false, `print only {"id": …, "api_key": …}`)
+	})
+	if err != nil {
+		return err
+	}
+	r := apiKeyRequest{name: name, rateLimit: rateLimit, scopes: strings.Split(scopes, ","), expires: expires}
+	if r.tenant, err = schema.ParseTenant(tenant); err != nil {
+		return usagef("--tenant: %v", err)
+	}
+	if err := r.check(rest); err != nil {
+		return err
+	}
+	return withKeys(ctx, s, func(ctx context.Context, c *broker.Client, secret *auth.Secret, table *auth.Table) error {
+		record, apiKey := newAPIKey(secret, r)
+		if _, err := putAPIKey(ctx, c, table, record); err != nil {
+			return err
+		}
+		if asJSON {
+			return json.NewEncoder(os.Stdout).Encode(struct {
+				ID     string `json:"id"`
+				APIKey string `json:"api_key"`
+			}{record.ID, apiKey})
+		}
+		fmt.Printf("id       %s\ntenant   %s\nAPI key  %s\n\nIt is shown only now.\n", record.ID, record.Tenant, apiKey)
+		return nil
+	})
+}
+
+func (r apiKeyRequest) check(rest []string) error {
+	switch {
+	case len(rest) > 0:
+		return usagef("apikey create takes no arguments, got %q", rest)
+	case r.name == "":
+		return usagef("--name is missing")
+	case r.rateLimit < 0:
+		return usagef("--rate-limit is negative")
+	case r.expires < 0:
+		return usagef("--expires is negative")
+	}
+	for _, scope := range r.scopes {
+		if !slices.Contains(auth.Scopes[:], scope) {
+			return usagef("--scopes: %q is none of %s", scope, strings.Join(auth.Scopes[:], ", "))
+		}
+	}
+	return nil
+}
+
+func listAPIKeys(ctx context.Context, args []string) error {
+	var tenant string
+	var asJSON bool
+	s, _, err := parseSettings("apikey list", args, func(fs *flag.FlagSet) {
+		fs.StringVar(&tenant, "tenant", "", "only this company's")
+		fs.BoolVar(&asJSON, "json", false, "print one JSON object for each key")
+	})
+	if err != nil {
+		return err
+	}
+	return withKeys(ctx, s, func(_ context.Context, _ *broker.Client, _ *auth.Secret, table *auth.Table) error {
+		entries := table.List(schema.Tenant(tenant))
+		if asJSON {
+			out := json.NewEncoder(os.Stdout)
+			for _, e := range entries {
+				r := e.Record
+				r.HMAC = ""
+				if err := out.Encode(r); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(w, "ID\tTENANT\tNAME\tSTATUS\tLIMIT\tSCOPES\tCREATED\tEXPIRES")
+		for _, e := range entries {
+			r := e.Record
+			expires := "never"
+			if r.ExpiresAt > 0 {
+				expires = r.ExpiresAt.String()
+			}
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", r.ID, r.Tenant, r.Name, r.Status, r.RateLimit, strings.Join(r.Scopes, ","), r.CreatedAt, expires)
+		}
+		return w.Flush()
+	})
+}
+
+func revokeAPIKey(ctx context.Context, args []string) error {
+	s, rest, err := parseSettings("apikey revoke", args, nil)
+	if err != nil {
+		return err
+	}
+	if len(rest) != 1 {
+		return usagef("usage: keypulse apikey revoke ID")
+	}
+	return withKeys(ctx, s, func(ctx context.Context, c *broker.Client, _ *auth.Secret, table *auth.Table) error {
+		entry, ok := table.Get(rest[0])
+		if !ok {
+			return fmt.Errorf("revoke API key %s: there is none with this id", rest[0])
+		}
+		record := entry.Record
+		if record.Status == schema.APIKeyRevoked {
+			fmt.Println("It is revoked already.")
+			return nil
+		}
+		record.Version++
+		record.Status = schema.APIKeyRevoked
+		if _, err := putAPIKey(ctx, c, table, record); err != nil {
+			return err
+		}
+		fmt.Printf("Revoked %s (%s of %s).\n", record.ID, record.Name, record.Tenant)
+		return nil
+	})
+}

@@ -1,0 +1,203 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"go.uber.org/zap"
+
+	"keypulse/ingest"
+	"keypulse/internal/auth"
+	"keypulse/internal/broker"
+	"keypulse/internal/httpapi"
+	"keypulse/internal/store"
+	"keypulse/processor"
+	"keypulse/query"
+	"keypulse/rules"
+	"keypulse/schema"
+	"keypulse/sink"
+)
+
+// startTimeout bounds how long a process waits for Kafka and ClickHouse when it starts.
+const startTimeout = 60 * time.Second
+
+// node is a process that runs one or more roles: what they share, and the order in which all of it starts and stops.
+type node struct {
+	*stack
+	settings    *settings
+	client      *broker.Client
+	incarnation schema.LogRecord
+	book        *rules.Book
+	keys        *auth.Table
+	server      *httpapi.Server
+	db          driver.Conn
+	refuse      func() error // see ingest.Config
+}
+
+// newNode makes a node without parts.
+func newNode(ctx context.Context, s *settings) (*node, error) {
+	log, err := s.logger()
+	if err != nil {
+		return nil, err
+	}
+	return &node{stack: newStack(ctx, log), settings: s, book: rules.NewBook()}, nil
+}
+
+// starting is the context of the node's start.
+func (n *node) starting() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(n.ctx, startTimeout)
+}
+
+// openLog connects to Kafka, makes the topics that are missing and learns the log's incarnation.
+func (n *node) openLog() error {
+	ctx, cancel := n.starting()
+	defer cancel()
+	client, err := broker.Open(n.settings.broker())
+	if err != nil {
+		return err
+	}
+	n.client = client
+	n.onStop("Kafka client", func(context.Context) error {
+		client.Close()
+		return nil
+	})
+	if n.incarnation, err = client.EnsureTopics(ctx, n.settings.topics()); err != nil {
+		return err
+	}
+	if n.settings.Partitions != int(n.incarnation.Partitions) {
+		n.log.Info("the log keeps the number of partitions that it was made with", zap.Int32("partitions", n.incarnation.Partitions))
+	}
+	return nil
+}
+
+// openDB connects to ClickHouse and applies the migrations.
+func (n *node) openDB(dsn string) error {
+	ctx, cancel := n.starting()
+	defer cancel()
+	db, err := store.Open(ctx, dsn)
+	if err != nil {
+		return err
+	}
+	n.db = db
+	n.onStop("ClickHouse client", func(context.Context) error { return db.Close() })
+	return store.Migrate(ctx, db)
+}
+
+// followRules keeps the book of rules up to date.
+func (n *node) followRules() error {
+	return n.follow("rules", schema.TopicRules, n.book.Apply)
+}
+
+// followKeys keeps the table of API keys up to date.
+func (n *node) followKeys(secret *auth.Secret) error {
+	n.keys = auth.NewTable(secret)
+	return n.follow("API keys", schema.TopicAPIKeys, n.keys.Apply)
+}
+
+// follow starts to read a control topic into a table and returns when everything in it is applied.
+func (n *node) follow(name string, topic schema.Topic, apply func(offset int64, key, value []byte) error) error {
+	log := n.log.Named("control")
+	f := broker.NewFollower(n.client, topic, func(r broker.Record) {
+		if err := apply(r.Offset, r.Key, r.Value); err != nil {
+			log.Warn("a control record changes nothing", zap.String("topic", string(topic)), zap.Int64("offset", r.Offset), zap.Error(err))
+		}
+	})
+	n.start(name, f.Run)
+	ctx, cancel := n.starting()
+	defer cancel()
+	select {
+	case <-f.Ready():
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("read %s from %s: %w", name, topic, context.Cause(ctx))
+	}
+}
+
+// loadSecret reads the secret that all nodes share.
+func (n *node) loadSecret() (*auth.Secret, error) {
+	secret, err := auth.LoadSecret(n.settings.SecretFile)
+	if isNotExist(err) {
+		return nil, fmt.Errorf("%w: give every node the same file with --secret-file (`keypulse up` makes one in its data folder)", err)
+	}
+	return secret, err
+}
+
+// newServer makes the HTTP server. Without keys it serves only /healthz, /readyz and /metrics.
+func (n *node) newServer() {
+	cfg := httpapi.Config{Log: n.log.Named("http"), AccessLevel: zap.DebugLevel, Public: []string{"/api/stats"}}
+	if n.keys != nil {
+		cfg.Auth = httpapi.Authenticate(n.keys, auth.NewLimiter().Take, time.Now)
+	}
+	n.server = httpapi.New(cfg)
+}
+
+// addIngest runs the ingest role.
+func (n *node) addIngest() {
+	in := ingest.New(ingest.Config{
+		Client: n.client, Incarnation: n.incarnation, Producer: n.settings.producer(), RulesRev: n.book.Rev,
+		Refuse: n.refuse, VerdictWait: n.settings.VerdictWait, Log: n.log, Metrics: n.server.Registry(),
+	})
+	n.start("ingest", in.Run)
+	in.Register(n.server.App())
+	n.server.AddCheck("ingest", in.Check)
+}
+
+// addProcessor runs the processor role.
+func (n *node) addProcessor() {
+	p := processor.New(processor.Config{
+		Client: n.client, Incarnation: n.incarnation, Book: n.book, Producer: n.settings.producer(),
+		KeysPerTenant: n.settings.KeysPerTenant, Log: n.log, Metrics: n.server.Registry(),
+	})
+	n.start("processor", p.Run)
+	n.server.AddCheck("processor", p.Check)
+}
+
+// addSink runs the sink role.
+func (n *node) addSink() {
+	s := sink.New(sink.Config{Client: n.client, Incarnation: n.incarnation, DB: n.db, Log: n.log, Metrics: n.server.Registry()})
+	n.start("sink", s.Run)
+	n.server.AddCheck("sink", s.Check)
+}
+
+// addQuery runs the query role.
+func (n *node) addQuery() {
+	q := query.New(query.Config{DB: n.db, Book: n.book, AppendRule: n.appendRule, Log: n.log.Named("query"), Now: time.Now})
+	q.Register(n.server.App())
+	n.server.AddCheck("query", q.Check)
+}
+
+// appendRule writes a version of a rule to the log.
+func (n *node) appendRule(ctx context.Context, r schema.RuleRecord) (int64, error) {
+	return appendControl(ctx, n.client, schema.TopicRules, schema.RecordKey(r.Tenant, r.ID), r)
+}
+
+// listen opens the API's address.
+func (n *node) listen() (net.Listener, error) {
+	l, err := (&net.ListenConfig{}).Listen(n.ctx, "tcp", n.settings.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("listen for the API: %w", err)
+	}
+	return l, nil
+}
+
+// serve answers HTTP on top of all parts: it stops first, when the requests that run have been answered.
+func (n *node) serve(l net.Listener) {
+	n.start("HTTP server", func(ctx context.Context) error {
+		served := make(chan error, 1)
+		go func() { served <- n.server.Serve(l) }()
+		select {
+		case err := <-served:
+			return err
+		case <-ctx.Done():
+		}
+		deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout/2)
+		defer cancel()
+		err := n.server.Shutdown(deadline)
+		return errors.Join(err, <-served)
+	})
+	n.log.Info("listening", zap.Stringer("address", l.Addr()))
+}

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"errors"
+)
+
+// role is a process with one role: it joins an installation that has Kafka and, where the role needs it, ClickHouse.
+type role struct {
+	name string
+	keys bool // it answers requests with API keys
+	db   bool // it talks to ClickHouse
+	book bool // it follows the rules
+	add  func(*node)
+}
+
+func runIngest(ctx context.Context, args []string) error {
+	return runRole(ctx, args, role{name: "ingest", keys: true, book: true, add: (*node).addIngest})
+}
+
+func runProcessor(ctx context.Context, args []string) error {
+	return runRole(ctx, args, role{name: "processor", book: true, add: (*node).addProcessor})
+}
+
+func runSink(ctx context.Context, args []string) error {
+	return runRole(ctx, args, role{name: "sink", db: true, add: (*node).addSink})
+}
+
+func runQuery(ctx context.Context, args []string) error {
+	return runRole(ctx, args, role{name: "query", keys: true, db: true, book: true, add: (*node).addQuery})
+}
+
+func runRole(ctx context.Context, args []string, r role) error {
+	s, rest, err := parseSettings(r.name, args, nil)
+	if err != nil {
+		return err
+	}
+	if len(rest) > 0 {
+		return usagef("%s takes no arguments, got %q", r.name, rest)
+	}
+	if r.db && s.embeddedClickHouse() {
+		return usagef("%s needs --clickhouse-dsn (KEYPULSE_CLICKHOUSE_DSN)", r.name)
+	}
+	n, err := newNode(ctx, s)
+	if err != nil {
+		return err
+	}
+	if err := n.startRole(r); err != nil {
+		return errors.Join(err, n.stop())
+	}
+	return n.wait()
+}
+
+func (n *node) startRole(r role) error {
+	l, err := n.listen()
+	if err != nil {
+		return err
+	}
+	if err := n.prepareRole(r); err != nil {
+		return errors.Join(err, l.Close())
+	}
+	n.newServer()
+	r.add(n)
+	n.serve(l)
+	return nil
+}
+
+// prepareRole opens what the role stands on.
+func (n *node) prepareRole(r role) error {
+	if err := n.openLog(); err != nil {
+		return err
+	}
+	if r.book {
+		if err := n.followRules(); err != nil {
+			return err
+		}
+	}
+	if r.keys {
+		secret, err := n.loadSecret()
+		if err != nil {
+			return err
+		}
+		if err := n.followKeys(secret); err != nil {
+			return err
+		}
+	}
+	if r.db {
+		return n.openDB(n.settings.ClickHouseDSN)
+	}
+	return nil
+}
+
+// runMigrate makes topics and tables.
+func runMigrate(ctx context.Context, args []string) error {
+	s, rest, err := parseSettings("migrate", args, nil)
+	if err != nil {
+		return err
+	}
+	if len(rest) > 0 {
+		return usagef("migrate takes no arguments, got %q", rest)
+	}
+	if s.embeddedKafka() || s.embeddedClickHouse() {
+		return usagef("migrate needs --kafka-brokers and --clickhouse-dsn; `keypulse up` migrates its own")
+	}
+	n, err := newNode(ctx, s)
+	if err != nil {
+		return err
+	}
+	if err := n.openLog(); err != nil {
+		return errors.Join(err, n.stop())
+	}
+	return errors.Join(n.openDB(s.ClickHouseDSN), n.stop())
+}

@@ -1,0 +1,270 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"keypulse/internal/broker"
+)
+
+// settings are what every command can be told: by flag, by KEYPULSE_* variable, or in a file of such variables, in this
+// order. A flag --kafka-listen and a variable KEYPULSE_KAFKA_LISTEN are the same setting.
+type settings struct {
+	Data       string
+	Listen     string
+	SecretFile string
+	LogLevel   string
+	LogFormat  string
+
+	KafkaListen   string
+	KafkaBrokers  string
+	KafkaTLS      bool
+	KafkaCAFile   string
+	KafkaSASL     string
+	KafkaUser     string
+	KafkaPassword string
+	Partitions    int
+	Replicas      int
+	MinInSync     int
+	Retention     time.Duration
+	RetentionMB   int64
+
+	ClickHouseDSN          string
+	ClickHouseNativeListen string
+	ClickHouseHTTPListen   string
+	ClickHouseBin          string
+	ClickHouseLib          string
+
+	FSync         bool
+	VerdictWait   time.Duration
+	KeysPerTenant int
+}
+
+// flags declares the settings in fs.
+func (s *settings) flags(fs *flag.FlagSet) {
+	fs.StringVar(&s.Data, "data", "./data", "folder of the embedded log and engine, and of the secret")
+	fs.StringVar(&s.Listen, "listen", "127.0.0.1:8080", "address of the HTTP API")
+	fs.StringVar(&s.SecretFile, "secret-file", "", "file with the HMAC secret that all nodes share (default DATA/secret)")
+	fs.StringVar(&s.LogLevel, "log-level", "info", "debug, info, warn or error")
+	fs.StringVar(&s.LogFormat, "log-format", "console", "console or json")
+
+	fs.StringVar(&s.KafkaListen, "kafka-listen", "127.0.0.1:9092", "address of the embedded Kafka")
+	fs.StringVar(&s.KafkaBrokers, "kafka-brokers", "", "host:port,… of a Kafka cluster to use instead of the embedded one")
+	fs.BoolVar(&s.KafkaTLS, "kafka-tls", false, "talk TLS to Kafka")
+	fs.StringVar(&s.KafkaCAFile, "kafka-ca-file", "", "PEM bundle that signs the brokers' certificates (default: the system's)")
+	fs.StringVar(&s.KafkaSASL, "kafka-sasl", "", "plain, scram-sha-256 or scram-sha-512")
+	fs.StringVar(&s.KafkaUser, "kafka-user", "", "SASL user")
+	fs.StringVar(&s.KafkaPassword, "kafka-password", "", "SASL password")
+	fs.IntVar(&s.Partitions, "partitions", 0, "partitions of a new log, fixed for its life (default 8 embedded, else 64)")
+	fs.IntVar(&s.Replicas, "replicas", -1, "replicas of new topics (-1: the cluster's default)")
+	fs.IntVar(&s.MinInSync, "min-insync-replicas", 0, "min.insync.replicas of new topics (0: the cluster's default)")
+	fs.DurationVar(&s.Retention, "log-retention", 0, "how long a new log keeps events; 0 = no bound by age")
+	fs.Int64Var(&s.RetentionMB, "log-retention-mb", 0, "MiB that each partition of a new log keeps (default 1024 embedded, else no bound)")
+
+	fs.StringVar(&s.ClickHouseDSN, "clickhouse-dsn", "", "clickhouse://user:password@host:9000/keypulse to use instead of the embedded engine")
+	fs.StringVar(&s.ClickHouseNativeListen, "clickhouse-native-listen", "127.0.0.1:9000", "native address of the embedded ClickHouse")
+	fs.StringVar(&s.ClickHouseHTTPListen, "clickhouse-http-listen", "127.0.0.1:8123", "HTTP address of the embedded ClickHouse")
+	fs.StringVar(&s.ClickHouseBin, "clickhouse-bin", "", "a clickhouse binary (25.8 or later) to run instead of the library")
+	fs.StringVar(&s.ClickHouseLib, "clickhouse-lib", "", "path of libchdb.so (default: where make put it)")
+
+	fs.BoolVar(&s.FSync, "fsync", false, "fsync before acknowledging: a power cut takes nothing, each answer waits for the disk")
+	fs.DurationVar(&s.VerdictWait, "verdict-wait", 250*time.Millisecond, "how long a POST waits for the processor")
+	fs.IntVar(&s.KeysPerTenant, "keys-per-tenant", 1_000_000, "keys with window state, of a tenant in a partition")
+}
+
+// parseSettings reads the settings of a command; more declares its own flags. It returns the arguments that are left.
+func parseSettings(name string, args []string, more func(*flag.FlagSet)) (*settings, []string, error) {
+	set := flag.NewFlagSet("keypulse "+name, flag.ContinueOnError)
+	s := new(settings)
+	s.flags(set)
+	own := 0
+	set.VisitAll(func(*flag.Flag) { own++ })
+	file := set.String("config", "", "file of KEYPULSE_*=value lines")
+	if more != nil {
+		more(set)
+	}
+	if err := set.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return nil, nil, err
+		}
+		return nil, nil, usagef("%v", err)
+	}
+	if err := fillSettings(set, *file); err != nil {
+		return nil, nil, err
+	}
+	return s, set.Args(), s.finish()
+}
+
+// fillSettings sets the flags that the command line left out from the environment, then from the file.
+func fillSettings(set *flag.FlagSet, file string) error {
+	given := map[string]bool{}
+	set.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	if file == "" && !given["config"] {
+		file = os.Getenv("KEYPULSE_CONFIG")
+	}
+	fromFile, err := readSettingsFile(file)
+	if err != nil {
+		return err
+	}
+	var failed error
+	known := map[string]bool{}
+	set.VisitAll(func(f *flag.Flag) {
+		name := variable(f.Name)
+		known[name] = true
+		value, ok := os.LookupEnv(name)
+		if !ok {
+			value, ok = fromFile[name]
+		}
+		if !ok || given[f.Name] || failed != nil {
+			return
+		}
+		if err := set.Set(f.Name, value); err != nil {
+			failed = usagef("%s: %v", name, err)
+		}
+	})
+	for name := range fromFile {
+		if !known[name] && failed == nil {
+			failed = usagef("%s: %s is no setting", file, name)
+		}
+	}
+	return failed
+}
+
+// variable is the environment's name of a flag.
+func variable(flagName string) string {
+	return "KEYPULSE_" + strings.ToUpper(strings.ReplaceAll(flagName, "-", "_"))
+}
+
+// readSettingsFile reads KEYPULSE_*=value lines; blank lines and those that start with # are passed over.
+func readSettingsFile(path string) (map[string]string, error) {
+	values := map[string]string{}
+	if path == "" {
+		return values, nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("read settings: %w", err)
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	for n := 1; lines.Scan(); n++ {
+		line := strings.TrimSpace(lines.Text())
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		name, value, ok := strings.Cut(line, "=")
+		if !ok {
+			return nil, usagef("%s:%d: no = in %q", path, n, line)
+		}
+		values[strings.TrimSpace(name)] = strings.TrimSpace(value)
+	}
+	return values, lines.Err()
+}
+
+// finish fills in the defaults that depend on other settings.
+func (s *settings) finish() error {
+	data, err := filepath.Abs(s.Data)
+	if err != nil {
+		return fmt.Errorf("resolve data folder: %w", err)
+	}
+	s.Data = data
+	if s.SecretFile == "" {
+		s.SecretFile = filepath.Join(s.Data, "secret")
+	}
+	if s.Partitions == 0 {
+		s.Partitions = 64
+		if s.embeddedKafka() {
+			s.Partitions = 8
+		}
+	}
+	if s.RetentionMB == 0 && s.embeddedKafka() {
+		s.RetentionMB = 1024
+	}
+	return nil
+}
+
+func (s *settings) embeddedKafka() bool      { return s.KafkaBrokers == "" }
+func (s *settings) embeddedClickHouse() bool { return s.ClickHouseDSN == "" }
+
+// broker says how to reach Kafka: the given cluster, or the embedded broker of an `up` with the same settings.
+func (s *settings) broker() broker.Config {
+	brokers := s.KafkaBrokers
+	if s.embeddedKafka() {
+		brokers = s.KafkaListen
+	}
+	return broker.Config{
+		Brokers: strings.Split(brokers, ","), TLS: s.KafkaTLS, CAFile: s.KafkaCAFile,
+		SASL: s.KafkaSASL, User: s.KafkaUser, Password: s.KafkaPassword,
+	}
+}
+
+func (s *settings) topics() broker.TopicConfig {
+	t := broker.TopicConfig{
+		Partitions: int32(s.Partitions), Replicas: s.Replicas, MinInSync: s.MinInSync, RetentionBytes: -1, RetentionMS: -1,
+	}
+	if s.Retention > 0 {
+		t.RetentionMS = s.Retention.Milliseconds()
+	}
+	if s.RetentionMB > 0 {
+		t.RetentionBytes = s.RetentionMB << 20
+	}
+	return t
+}
+
+func (s *settings) producer() broker.ProducerConfig {
+	cfg := broker.DefaultProducerConfig()
+	cfg.Fragile = s.embeddedKafka()
+	return cfg
+}
+
+// logger makes the process's logger: to standard error, so that standard output holds only what a command prints.
+func (s *settings) logger() (*zap.Logger, error) {
+	level, err := zapcore.ParseLevel(s.LogLevel)
+	if err != nil {
+		return nil, usagef("log-level: %v", err)
+	}
+	cfg := zap.NewProductionConfig()
+	cfg.Level = zap.NewAtomicLevelAt(level)
+	cfg.Sampling = nil
+	cfg.EncoderConfig.EncodeTime = zapcore.ISO8601TimeEncoder
+	cfg.DisableStacktrace = true
+	cfg.DisableCaller = true
+	switch s.LogFormat {
+	case "json":
+	case "console":
+		cfg.Encoding = "console"
+		cfg.EncoderConfig.EncodeLevel = zapcore.CapitalLevelEncoder
+		cfg.EncoderConfig.EncodeDuration = zapcore.StringDurationEncoder
+	default:
+		return nil, usagef("log-format %q: must be console or json", s.LogFormat)
+	}
+	return cfg.Build()
+}
+
+// url is where a client on this machine reaches the API.
+func (s *settings) url() string {
+	host, port, err := net.SplitHostPort(s.Listen)
+	if err != nil {
+		return "http://" + s.Listen
+	}
+	switch host {
+	case "", "0.0.0.0":
+		host = "127.0.0.1"
+	case "::":
+		host = "::1"
+	}
+	return "http://" + net.JoinHostPort(host, port)
+}
+
+func isNotExist(err error) bool { return errors.Is(err, fs.ErrNotExist) }

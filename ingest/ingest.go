@@ -1,0 +1,284 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"keypulse/internal/answer"
+	"keypulse/internal/auth"
+	"keypulse/internal/broker"
+	"keypulse/internal/httpapi"
+	"keypulse/schema"
+)
+
+// MaxBatch is how many events POST /api/events/batch takes.
+const MaxBatch = 100
+
+// Config is what an ingest node works with.
+type Config struct {
+	Client      *broker.Client
+	Incarnation schema.LogRecord // of the log
+	Producer    broker.ProducerConfig
+	RulesRev    func() int64  // the offset up to which this node has read the rules topic
+	Refuse      func() error  // why nothing may be accepted now (the disk is full), nil when it may; may be nil itself
+	VerdictWait time.Duration // how long an answer waits for its verdicts; default 250 ms
+	Log         *zap.Logger
+	Metrics     prometheus.Registerer
+	Now         func() time.Time // default time.Now
+}
+
+// Ingest is an ingest node.
+type Ingest struct {
+	cfg      Config
+	log      *zap.Logger
+	producer *broker.Producer
+	verdicts []*verdicts // by partition
+	metrics  *metrics
+}
+
+// New makes an ingest node.
+func New(cfg Config) *Ingest {
+	if cfg.VerdictWait == 0 {
+		cfg.VerdictWait = 250 * time.Millisecond
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	in := &Ingest{
+		cfg:      cfg,
+		log:      cfg.Log.Named("ingest"),
+		producer: broker.NewProducer(cfg.Client, schema.TopicEvents, cfg.Incarnation.Partitions, cfg.Producer),
+	}
+	in.metrics = newMetrics(cfg.Metrics, in.producer.Buffered)
+	for range cfg.Incarnation.Partitions {
+		in.verdicts = append(in.verdicts, &verdicts{base: cfg.Incarnation.Base})
+	}
+	return in
+}
+
+// Register puts the node's routes into app.
+func (in *Ingest) Register(app fiber.Router) {
+	app.Post("/api/events", httpapi.Require(auth.ScopeIngest), in.postEvent)
+	app.Post("/api/events/batch", httpapi.Require(auth.ScopeIngest), in.postBatch)
+}
+
+// Run writes what the handlers accept and follows the verdicts, until ctx is done and every accepted event has its
+// outcome.
+func (in *Ingest) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return in.producer.Run(ctx) })
+	for partition, v := range in.verdicts {
+		g.Go(func() error { return v.follow(ctx, in.cfg.Client, int32(partition)) })
+	}
+	return g.Wait()
+}
+
+func (in *Ingest) postEvent(c *fiber.Ctx) error {
+	body, err := httpapi.Body(c, httpapi.DefaultBodyLimit)
+	if err != nil {
+		return err
+	}
+	e, fields := decodeEvent(body)
+	if len(fields) > 0 {
+		return decodeFailure(fields)
+	}
+	a, err := in.accept(c, []schema.Event{e})
+	if err != nil {
+		return err
+	}
+	b := append(make([]byte, 0, 512+len(e.Details)), `{"success":true,`...)
+	b = answer.AppendEventMembers(b, a.events[0])
+	return a.send(c, append(b, '}'))
+}
+
+func (in *Ingest) postBatch(c *fiber.Ctx) error {
+	body, err := httpapi.Body(c, httpapi.DefaultBodyLimit)
+	if err != nil {
+		return err
+	}
+	events, fields := decodeBatch(body, MaxBatch)
+	if len(fields) > 0 {
+		return decodeFailure(fields)
+	}
+	a, err := in.accept(c, events)
+	if err != nil {
+		return err
+	}
+	return a.send(c, a.appendBatch(make([]byte, 0, 512*len(events))))
+}
+
+// accepted is what became of a request's events.
+type accepted struct {
+	events []answer.Event
+	status int
+	prefer preference
+}
+
+func (a *accepted) appendBatch(b []byte) []byte {
+	alerts := 0
+	b = append(b, `{"success":true,"count":`...)
+	b = appendInt(b, len(a.events))
+	b = append(b, `,"events":[`...)
+	for i := range a.events {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = answer.AppendEvent(b, a.events[i])
+		alerts += a.events[i].Alerts
+	}
+	b = append(b, `],"alerts_triggered":`...)
+	b = appendInt(b, alerts)
+	return append(b, '}')
+}
+
+func (a *accepted) send(c *fiber.Ctx, body []byte) error {
+	if a.prefer.applied != "" {
+		c.Set("Preference-Applied", a.prefer.applied)
+	}
+	return httpapi.Raw(c, a.status, body)
+}
+
+// accept is the path of a request's events: stamp, write, wait for the verdicts, answer.
+func (in *Ingest) accept(c *fiber.Ctx, events []schema.Event) (*accepted, error) {
+	if in.cfg.Refuse != nil {
+		if err := in.cfg.Refuse(); err != nil {
+			e := httpapi.Unavailable("storage_full", "The log's disk is nearly full; nothing is accepted until there is room.", 30)
+			e.Cause = err
+			return nil, e
+		}
+	}
+	tenant := httpapi.IdentityOf(c).Tenant
+	prefer := parsePrefer(c.Get("Prefer"), in.cfg.VerdictWait)
+	records := in.stamp(tenant, events)
+	if err := in.producer.Produce(records); err != nil {
+		in.metrics.refused.Add(float64(len(events)))
+		return nil, produceFailure(err, events)
+	}
+	in.metrics.accepted.Add(float64(len(events)))
+	in.await(c.Context().Done(), records, prefer.wait)
+	return in.result(events, records, prefer), nil
+}
+
+// stamp gives the events what the server knows about them and encodes them as records.
+func (in *Ingest) stamp(tenant schema.Tenant, events []schema.Event) []broker.Record {
+	now, rev := schema.MillisOf(in.cfg.Now()), in.cfg.RulesRev()
+	records := make([]broker.Record, len(events))
+	for i := range events {
+		e := &events[i]
+		e.Tenant, e.CreatedAt, e.RulesRev = tenant, now, rev
+		if !e.OwnID {
+			e.EventID = uuid.Must(uuid.NewV7()).String()
+		}
+		key := schema.RecordKey(tenant, e.KeyID)
+		records[i] = broker.Record{
+			Partition: schema.Partition(key, in.cfg.Incarnation.Partitions),
+			Key:       key,
+			Value:     e.AppendValue(make([]byte, 0, 128+len(e.Details))),
+			Time:      now,
+		}
+	}
+	return records
+}
+
+// await waits for the verdicts of all records, but not where the processor is known to be behind, and no longer than
+// wait or the server's shutdown.
+func (in *Ingest) await(shutdown <-chan struct{}, records []broker.Record, wait time.Duration) {
+	now := in.cfg.Now()
+	var w *waiter
+	if wait > 0 && !in.behind(records, now) {
+		w = newWaiter(len(records))
+	}
+	for i := range records {
+		in.verdicts[records[i].Partition].acknowledged(records[i].Offset, now, w)
+	}
+	if w == nil {
+		return
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-w.done:
+		in.metrics.verdictWait.Observe(in.cfg.Now().Sub(now).Seconds())
+		return
+	case <-timer.C:
+	case <-shutdown:
+	}
+	in.metrics.unevaluated.Add(float64(len(records)))
+	for i := range records {
+		in.verdicts[records[i].Partition].forget(w)
+	}
+}
+
+func (in *Ingest) behind(records []broker.Record, now time.Time) bool {
+	for i := range records {
+		if in.verdicts[records[i].Partition].behind(now, in.cfg.VerdictWait) {
+			return true
+		}
+	}
+	return false
+}
+
+func (in *Ingest) result(events []schema.Event, records []broker.Record, prefer preference) *accepted {
+	a := &accepted{status: fiber.StatusCreated, prefer: prefer, events: make([]answer.Event, len(events))}
+	if prefer.async {
+		a.status = fiber.StatusAccepted
+	}
+	for i := range events {
+		r := &records[i]
+		a.events[i] = answer.Event{
+			ID:    schema.EventID(in.cfg.Incarnation.Base, r.Offset, r.Partition),
+			Event: &events[i],
+			Score: events[i].Severity.BaseScore(),
+		}
+		if !prefer.async {
+			o, evaluated := in.verdicts[r.Partition].outcome(r.Offset, a.events[i].Score)
+			a.events[i].Score, a.events[i].Alerts, a.events[i].Evaluated = o.score, o.alerts, evaluated
+		}
+	}
+	return a
+}
+
+// produceFailure says what is known of events that the log did not acknowledge.
+func produceFailure(err error, events []schema.Event) error {
+	var e *httpapi.Error
+	switch {
+	case errors.Is(err, broker.ErrOutcomeUnknown):
+		e = httpapi.Unavailable("outcome_unknown", "The log did not acknowledge in time; the events may have been accepted. Send them again with these event_ids.", 1)
+		ids := make([]string, len(events))
+		for i := range events {
+			ids[i] = events[i].EventID
+		}
+		e.Extra = map[string]any{"event_ids": ids}
+	case errors.Is(err, broker.ErrBusy):
+		e = httpapi.Unavailable("overloaded", "More events are coming in than the log takes; nothing was accepted.", 1)
+	default:
+		e = httpapi.Unavailable(httpapi.CodeUnavailable, "The log cannot be written; nothing was accepted.", 1)
+	}
+	e.Cause = err
+	return e
+}
+
+// Check says why the node cannot accept events.
+func (in *Ingest) Check(ctx context.Context) error {
+	if in.cfg.Refuse != nil {
+		if err := in.cfg.Refuse(); err != nil {
+			return err
+		}
+	}
+	return in.cfg.Client.Ping(ctx)
+}
+
+// decodeFailure is the 400 for what decodeEvent or decodeBatch found: about the body as a whole, or about its fields.
+func decodeFailure(fields []httpapi.FieldError) error {
+	if f := fields[0]; f.Field == "" && f.Index == nil {
+		return httpapi.BadRequest(httpapi.CodeMalformedJSON, f.Message)
+	}
+	return httpapi.InvalidFields(fields...)
+}

@@ -1,0 +1,38 @@
+package ingest
+
+import (
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics are the node's figures.
+type metrics struct {
+	accepted    prometheus.Counter
+	refused     prometheus.Counter
+	unevaluated prometheus.Counter
+	verdictWait prometheus.Histogram
+}
+
+func newMetrics(r prometheus.Registerer, buffered func() int64) *metrics {
+	counter := func(name, help string) prometheus.Counter {
+		c := prometheus.NewCounter(prometheus.CounterOpts{Name: "keypulse_ingest_" + name, Help: help})
+		r.MustRegister(c)
+		return c
+	}
+	m := &metrics{
+		accepted:    counter("events_total", "Events that the log has acknowledged."),
+		refused:     counter("refused_events_total", "Well-formed events that the log did not acknowledge."),
+		unevaluated: counter("unevaluated_events_total", "Events whose verdict did not come while their answer waited."),
+		verdictWait: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "keypulse_ingest_verdict_wait_seconds", Help: "From the log's acknowledgement to the verdict.",
+			Buckets: prometheus.ExponentialBuckets(0.0002, 2, 14),
+		}),
+	}
+	r.MustRegister(m.verdictWait, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "keypulse_ingest_buffered_bytes", Help: "Records that wait for their acknowledgement.",
+	}, func() float64 { return float64(buffered()) }))
+	return m
+}
+
+func appendInt(b []byte, n int) []byte { return strconv.AppendInt(b, int64(n), 10) }

@@ -1,0 +1,82 @@
+package answer
+
+import (
+	"strconv"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"keypulse/schema"
+)
+
+// Event is an event with what is known of its verdict.
+type Event struct {
+	ID        int64
+	Event     *schema.Event
+	Alerts    int  // that the event raised, as far as is known
+	Score     int  // 0 to 100
+	Evaluated bool // Alerts and Score are the verdict's: final
+}
+
+// AppendEvent appends the event as a JSON object to b. It keeps no reference to the event.
+func AppendEvent(b []byte, e Event) []byte {
+	b = append(b, '{')
+	b = AppendEventMembers(b, e)
+	return append(b, '}')
+}
+
+// AppendEventMembers appends the members of [AppendEvent] without the braces, for an answer that puts others before
+// or after them.
+func AppendEventMembers(b []byte, e Event) []byte {
+	b = append(b, `"id":`...)
+	b = strconv.AppendInt(b, e.ID, 10)
+	b = append(b, `,"key_id":`...)
+	b = AppendString(b, e.Event.KeyID)
+	b = append(b, `,"event_type":`...)
+	b = AppendString(b, e.Event.Type)
+	b = append(b, `,"severity":"`...)
+	b = append(b, e.Event.Severity.String()...)
+	b = append(b, `","source_ip":`...)
+	b = appendStringOrNull(b, e.Event.SourceIP)
+	b = append(b, `,"actor":`...)
+	b = appendStringOrNull(b, e.Event.Actor)
+	b = append(b, `,"details":`...)
+	b = appendDetails(b, e.Event.Details)
+	b = append(b, `,"created_at":`...)
+	b = AppendTime(b, e.Event.CreatedAt)
+	b = append(b, `,"alerts_triggered":`...)
+	b = strconv.AppendInt(b, int64(e.Alerts), 10)
+	b = append(b, `,"event_id":`...)
+	b = AppendString(b, e.Event.EventID)
+	b = append(b, `,"score":`...)
+	b = strconv.AppendInt(b, int64(e.Score), 10)
+	b = append(b, `,"evaluated":`...)
+	return strconv.AppendBool(b, e.Evaluated)
+}
+
+func appendDetails(b, details []byte) []byte {
+	if len(details) == 0 {
+		return append(b, schema.EmptyDetails...)
+	}
+	return append(b, details...)
+}
+
+func appendStringOrNull(b []byte, s string) []byte {
+	if s == "" {
+		return append(b, "null"...)
+	}
+	return AppendString(b, s)
+}
+
+// AppendString appends s as a JSON string. Bytes that are not UTF-8 become U+FFFD: a list with one odd character
+// reads better than no list.
+func AppendString(b []byte, s string) []byte {
+	quoted, _ := jsontext.AppendQuote(b, s) // its error says only that it replaced such bytes
+	return quoted
+}
+
+// AppendTime appends m as a JSON string in [schema.MillisLayout].
+func AppendTime(b []byte, m schema.Millis) []byte {
+	b = append(b, '"')
+	b = m.Append(b)
+	return append(b, '"')
+}

@@ -1,0 +1,60 @@
+package processor
+
+import (
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics are the processor's figures, each by partition where it says so.
+type metrics struct {
+	events      *prometheus.CounterVec
+	alerts      *prometheus.CounterVec
+	hits        *prometheus.CounterVec
+	shadowHits  *prometheus.CounterVec
+	ruleErrors  *prometheus.CounterVec
+	lag         *prometheus.GaugeVec
+	keys        *prometheus.GaugeVec
+	undecodable prometheus.Counter
+}
+
+func newMetrics(r prometheus.Registerer) *metrics {
+	counter := func(name, help string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "keypulse_processor_" + name, Help: help}, []string{"partition"})
+		r.MustRegister(c)
+		return c
+	}
+	gauge := func(name, help string) *prometheus.GaugeVec {
+		g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "keypulse_processor_" + name, Help: help}, []string{"partition"})
+		r.MustRegister(g)
+		return g
+	}
+	m := &metrics{
+		events:     counter("events_total", "Events judged, those of a replay included."),
+		alerts:     counter("alerts_total", "Alerts raised, those of a replay included."),
+		hits:       counter("hits_total", "Hits that counted on an alert, those of a replay included."),
+		shadowHits: counter("shadow_hits_total", "Hits of rules in shadow mode."),
+		ruleErrors: counter("rule_errors_total", "Rules that failed at run time."),
+		lag:        gauge("lag_events", "Events in the log that are not judged yet."),
+		keys:       gauge("keys", "Keys with window state."),
+		undecodable: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "keypulse_processor_undecodable_total", Help: "Events of the log that could not be decoded.",
+		}),
+	}
+	r.MustRegister(m.undecodable)
+	return m
+}
+
+// observe reports what a partition has done since the last call.
+func (m *metrics) observe(p *partition) {
+	label := strconv.Itoa(int(p.number))
+	c := p.judge.counts
+	m.events.WithLabelValues(label).Add(float64(c.events - p.reported.events))
+	m.alerts.WithLabelValues(label).Add(float64(c.alerts - p.reported.alerts))
+	m.hits.WithLabelValues(label).Add(float64(c.hits - p.reported.hits))
+	m.shadowHits.WithLabelValues(label).Add(float64(c.shadowHits - p.reported.shadowHits))
+	m.ruleErrors.WithLabelValues(label).Add(float64(c.ruleErrors - p.reported.ruleErrors))
+	p.reported = c
+	m.lag.WithLabelValues(label).Set(float64(p.reader.End() - p.reader.Next()))
+	m.keys.WithLabelValues(label).Set(float64(p.judge.windows.Keys()))
+}

@@ -1,0 +1,165 @@
+package sink
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"keypulse/internal/judged"
+	"keypulse/schema"
+)
+
+// The columns of the INSERTs, in the order in which the blocks below fill them.
+const (
+	insertEvents = `INSERT INTO events (tenant, key_id, id, event_id, event_type, severity, source_ip, actor, details,
+		created_at, score, alerts, duplicate_of, kafka_partition, kafka_offset, log_time)`
+	insertAlerts = `INSERT INTO alerts (tenant, raised_at, id, key_id, rule_id, rule_version, rule_name, severity, message,
+		event_id, values, hits, last_event_id, last_at)`
+)
+
+// insertContext gives an INSERT its token: sent again under the same one it changes neither events nor a rollup.
+func insertContext(ctx context.Context, token string) context.Context {
+	return clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{
+		"async_insert":               0,
+		"insert_deduplicate":         1,
+		"insert_deduplication_token": token,
+		"deduplicate_blocks_in_dependent_materialized_views": 1,
+	}))
+}
+
+// block is the rows of one INSERT, by partition.
+type block struct {
+	partition int32
+	rows      []judged.Row
+}
+
+// store writes the rows of an intent: events and, where there are any, alerts and hits.
+func (s *Sink) store(ctx context.Context, in intent, blocks []block) error {
+	token := in.name()
+	if err := s.insert(insertContext(ctx, token), insertEvents, eventColumns(in.rows(), blocks)); err != nil {
+		return fmt.Errorf("insert events: %w", err)
+	}
+	columns := alertColumns(blocks)
+	if columns == nil {
+		return nil
+	}
+	if err := s.insert(insertContext(ctx, token), insertAlerts, columns); err != nil {
+		return fmt.Errorf("insert alerts: %w", err)
+	}
+	return nil
+}
+
+// insert sends columns as one block.
+func (s *Sink) insert(ctx context.Context, statement string, columns []any) error {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.InsertTimeout)
+	defer cancel()
+	batch, err := s.cfg.DB.PrepareBatch(ctx, statement, driver.WithReleaseConnection())
+	if err != nil {
+		return err
+	}
+	defer batch.Close()
+	for i, column := range columns {
+		if err := batch.Column(i).Append(column); err != nil {
+			return err
+		}
+	}
+	return batch.Send()
+}
+
+// eventColumns turns rows into the columns of insertEvents.
+func eventColumns(n int64, blocks []block) []any {
+	var (
+		tenant      = make([]string, 0, n)
+		keyID       = make([]string, 0, n)
+		id          = make([]uint64, 0, n)
+		eventID     = make([]string, 0, n)
+		eventType   = make([]string, 0, n)
+		severity    = make([]int8, 0, n)
+		sourceIP    = make([]string, 0, n)
+		actor       = make([]string, 0, n)
+		details     = make([]string, 0, n)
+		createdAt   = make([]int64, 0, n)
+		score       = make([]uint8, 0, n)
+		alerts      = make([]uint16, 0, n)
+		duplicateOf = make([]uint64, 0, n)
+		partition   = make([]uint16, 0, n)
+		offset      = make([]uint64, 0, n)
+		logTime     = make([]int64, 0, n)
+	)
+	for _, b := range blocks {
+		for i := range b.rows {
+			r := &b.rows[i]
+			tenant = append(tenant, string(r.Tenant))
+			keyID = append(keyID, r.KeyID)
+			id = append(id, uint64(r.ID))
+			eventID = append(eventID, r.EventID)
+			eventType = append(eventType, r.Type)
+			severity = append(severity, int8(r.Severity))
+			sourceIP = append(sourceIP, r.SourceIP)
+			actor = append(actor, r.Actor)
+			details = append(details, detailsText(r.Details))
+			createdAt = append(createdAt, int64(r.CreatedAt))
+			score = append(score, uint8(r.Score))
+			alerts = append(alerts, uint16(len(r.Alerts)))
+			duplicateOf = append(duplicateOf, uint64(r.DuplicateOf))
+			partition = append(partition, uint16(b.partition))
+			offset = append(offset, uint64(r.Offset))
+			logTime = append(logTime, int64(r.LogTime))
+		}
+	}
+	return []any{tenant, keyID, id, eventID, eventType, severity, sourceIP, actor, details, createdAt, score, alerts,
+		duplicateOf, partition, offset, logTime}
+}
+
+func detailsText(details []byte) string {
+	if len(details) == 0 {
+		return schema.EmptyDetails
+	}
+	return string(details)
+}
+
+// alertColumns turns the alerts and hits of rows into the columns of insertAlerts, nil when there are none. A hit is a
+// row that says only what it changes: the table keeps the largest of each column.
+func alertColumns(blocks []block) []any {
+	var (
+		tenant, id, keyID, ruleID, ruleName, message, values []string
+		raisedAt, lastAt                                     []int64
+		version                                              []uint32
+		severity                                             []uint8
+		eventID, hits, lastEventID                           []uint64
+	)
+	add := func(r *judged.Row, a schema.Alert, h schema.Hit) {
+		tenant = append(tenant, string(r.Tenant))
+		raisedAt = append(raisedAt, int64(h.RaisedAt))
+		id = append(id, h.AlertID)
+		keyID = append(keyID, r.KeyID)
+		ruleID = append(ruleID, a.RuleID)
+		version = append(version, uint32(a.RuleVersion))
+		ruleName = append(ruleName, a.RuleName)
+		severity = append(severity, uint8(a.Severity))
+		message = append(message, a.Message)
+		eventID = append(eventID, uint64(a.EventID))
+		values = append(values, string(a.Values))
+		hits = append(hits, uint64(h.Hits))
+		lastEventID = append(lastEventID, uint64(r.ID))
+		lastAt = append(lastAt, int64(h.At))
+	}
+	for _, b := range blocks {
+		for i := range b.rows {
+			r := &b.rows[i]
+			for _, a := range r.Alerts {
+				add(r, a, schema.Hit{AlertID: a.ID, RaisedAt: a.RaisedAt, Hits: 1, At: a.RaisedAt})
+			}
+			for _, h := range r.Hits {
+				add(r, schema.Alert{}, h)
+			}
+		}
+	}
+	if len(id) == 0 {
+		return nil
+	}
+	return []any{tenant, raisedAt, id, keyID, ruleID, version, ruleName, severity, message, eventID, values, hits,
+		lastEventID, lastAt}
+}

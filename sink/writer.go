@@ -1,0 +1,97 @@
+package sink
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"keypulse/internal/broker"
+)
+
+// drainTimeout is how long a sink that stops may take to store what it has read.
+const drainTimeout = 5 * time.Second
+
+// writer gathers the rows of one INSERT after another for one generation. One goroutine owns it.
+type writer struct {
+	sink       *Sink
+	generation *broker.Generation
+	blocks     []block // at most one for each partition
+	next       intent  // what blocks hold; its spans are in the order of blocks
+	last       intent  // stored, and not yet committed as done
+	rows       int
+}
+
+// gather collects chunks until there are enough rows, or the first has waited long enough. With nothing to store it
+// also ends when the last intent can be closed, so that an idle sink leaves none open.
+func (w *writer) gather(ctx context.Context, chunks <-chan chunk) error {
+	deadline := time.NewTimer(w.sink.cfg.BatchWait)
+	defer deadline.Stop()
+	for w.rows < w.sink.cfg.BatchRows && len(w.next) < maxSpans {
+		var due <-chan time.Time
+		if w.rows > 0 || w.last != nil {
+			due = deadline.C
+		}
+		select {
+		case c := <-chunks:
+			if w.rows == 0 {
+				deadline.Reset(w.sink.cfg.BatchWait)
+			}
+			w.add(c)
+		case <-due:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// add puts a chunk into the block of its partition.
+func (w *writer) add(c chunk) {
+	w.rows += len(c.rows)
+	for i := range w.next {
+		if w.next[i].Partition == c.partition {
+			w.blocks[i].rows = append(w.blocks[i].rows, c.rows...)
+			w.next[i].To, w.next[i].Verdict = c.after.Offset, c.after.Verdict
+			return
+		}
+	}
+	w.blocks = append(w.blocks, block{c.partition, c.rows})
+	w.next = append(w.next, span{
+		Partition: c.partition, From: c.rows[0].Offset, To: c.after.Offset, Before: c.before.Verdict, Verdict: c.after.Verdict,
+	})
+}
+
+// flush commits the intent, which also closes the last one, and stores what was gathered.
+func (w *writer) flush(ctx context.Context) error {
+	if len(w.next) == 0 && w.last == nil {
+		return nil
+	}
+	commits, err := w.next.commits(w.last)
+	if err != nil {
+		return err
+	}
+	if err := w.generation.Commit(ctx, commits); err != nil {
+		return err
+	}
+	w.last = nil
+	if len(w.next) == 0 {
+		return nil
+	}
+	if err := w.sink.storeUntilDone(ctx, w.next, w.blocks); err != nil {
+		return err
+	}
+	w.last, w.next, w.blocks, w.rows = slices.Clone(w.next), nil, nil, 0
+	return nil
+}
+
+// finish stores what was gathered and closes the last intent, when the sink stops or loses its partitions. Where that
+// fails nothing is lost: the next owner finds the intent open, or reads the rows again.
+func (w *writer) finish(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+	defer cancel()
+	if err := w.flush(ctx); err != nil {
+		return err
+	}
+	return w.flush(ctx)
+}
