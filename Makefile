@@ -4,7 +4,7 @@
 
 GO      ?= go
 TOOLS   := bin/tools
-ENGINE  := deploy/engine/node_modules/.package-lock.json
+ENGINE  := deploy/engine/node_modules/.fetched
 TESTED  := ./...
 
 GOFUMPT_VERSION  := v0.12.0
@@ -27,6 +27,7 @@ build: engine ## build bin/keypulse
 .PHONY: engine
 engine: need-go $(ENGINE) ## fetch the ClickHouse engine that the lock file pins
 
+# The stamp is made only after fetch.sh has seen the library: npm itself ends well without an optional package.
 $(ENGINE): deploy/engine/package-lock.json deploy/engine/fetch.sh
 	@sh deploy/engine/fetch.sh
 	@touch $@

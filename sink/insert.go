@@ -6,6 +6,7 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"golang.org/x/sync/errgroup"
 
 	"keypulse/internal/judged"
 	"keypulse/schema"
@@ -35,20 +36,25 @@ type block struct {
 	rows      []judged.Row
 }
 
-// store writes the rows of an intent: events and, where there are any, alerts and hits.
+// store writes the rows of an intent: events and, where there are any, alerts and hits beside them.
 func (s *Sink) store(ctx context.Context, in intent, blocks []block) error {
-	token := in.name()
-	if err := s.insert(insertContext(ctx, token), insertEvents, eventColumns(in.rows(), blocks)); err != nil {
-		return fmt.Errorf("insert events: %w", err)
-	}
-	columns := alertColumns(blocks)
-	if columns == nil {
+	ctx = insertContext(ctx, in.name())
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		if err := s.insert(ctx, insertEvents, eventColumns(in.rows(), blocks)); err != nil {
+			return fmt.Errorf("insert events: %w", err)
+		}
 		return nil
+	})
+	if columns := alertColumns(blocks); columns != nil {
+		g.Go(func() error {
+			if err := s.insert(ctx, insertAlerts, columns); err != nil {
+				return fmt.Errorf("insert alerts: %w", err)
+			}
+			return nil
+		})
 	}
-	if err := s.insert(insertContext(ctx, token), insertAlerts, columns); err != nil {
-		return fmt.Errorf("insert alerts: %w", err)
-	}
-	return nil
+	return g.Wait()
 }
 
 // insert sends columns as one block.

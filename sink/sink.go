@@ -126,11 +126,13 @@ func (s *Sink) read(ctx context.Context, partition int32, at judged.Position, ch
 // write gathers chunks and stores them together, one INSERT at a time, until ctx is done.
 func (s *Sink) write(ctx context.Context, generation *broker.Generation, chunks <-chan chunk) error {
 	w := &writer{sink: s, generation: generation}
+	storing, cancel := drain(ctx)
+	defer cancel()
 	for {
 		if err := w.gather(ctx, chunks); err != nil {
-			return errors.Join(w.finish(ctx), err)
+			return errors.Join(w.finish(storing), err)
 		}
-		if err := w.flush(ctx); err != nil {
+		if err := w.flush(storing); err != nil {
 			return err
 		}
 	}

@@ -88,10 +88,18 @@ func (w *writer) flush(ctx context.Context) error {
 // finish stores what was gathered and closes the last intent, when the sink stops or loses its partitions. Where that
 // fails nothing is lost: the next owner finds the intent open, or reads the rows again.
 func (w *writer) finish(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
-	defer cancel()
 	if err := w.flush(ctx); err != nil {
 		return err
 	}
 	return w.flush(ctx)
+}
+
+// drain returns a context that outlives ctx by drainTimeout, so that a stop cuts no INSERT short.
+func drain(ctx context.Context) (context.Context, context.CancelFunc) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(drainTimeout, cancel) })
+	return longer, func() {
+		stop()
+		cancel()
+	}
 }

@@ -74,8 +74,8 @@ func putAPIKey(ctx context.Context, c *broker.Client, table *auth.Table, r schem
 	if err := readControl(ctx, c, schema.TopicAPIKeys, table.Apply); err != nil {
 		return nil, err
 	}
-	entry, ok := table.Get(r.ID)
-	if !ok || entry.Record.Version != r.Version || entry.Record.HMAC != r.HMAC || entry.Record.Status != r.Status {
+	entry := table.Get(r.ID)
+	if entry == nil || entry.Record.Version != r.Version || entry.Record.HMAC != r.HMAC || entry.Record.Status != r.Status {
 		return nil, fmt.Errorf("write API key %s: %w", r.ID, errChanged)
 	}
 	return entry, nil
@@ -205,8 +205,8 @@ func revokeAPIKey(ctx context.Context, args []string) error {
 		return usagef("usage: keypulse apikey revoke ID")
 	}
 	return withKeys(ctx, s, func(ctx context.Context, c *broker.Client, _ *auth.Secret, table *auth.Table) error {
-		entry, ok := table.Get(rest[0])
-		if !ok {
+		entry := table.Get(rest[0])
+		if entry == nil {
 			return fmt.Errorf("revoke API key %s: there is none with this id", rest[0])
 		}
 		record := entry.Record

@@ -39,9 +39,7 @@ func commands() []command {
 }
 
 func main() {
-	if engine.Child() {
-		engine.ChildMain()
-	}
+	engine.ChildMain()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:])
 	stop()

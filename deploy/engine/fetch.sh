@@ -18,14 +18,14 @@ Linux-x86_64 | Linux-aarch64 | Linux-arm64 | Darwin-x86_64 | Darwin-arm64) ;;
 esac
 
 echo "engine: fetching ClickHouse 26.7 (about 178 MB to download, 570 MB on disk; once)"
-npm ci --ignore-scripts --no-audit --no-fund --loglevel=error &
+npm ci --ignore-scripts --no-audit --no-fund --progress=false --loglevel=error &
 npm=$!
 trap 'kill $npm 2>/dev/null || true' INT TERM
 while kill -0 $npm 2>/dev/null; do
 	sleep 1
 	size=$(du -sk node_modules 2>/dev/null | cut -f1) || size=0
 	if [ -t 2 ]; then
-		printf '\rengine: %s of 556 MiB unpacked ' "$((${size:-0} / 1024))" >&2
+		printf '\rengine: %s MiB unpacked ' "$((${size:-0} / 1024))" >&2
 	fi
 done
 if [ -t 2 ]; then echo >&2; fi
@@ -34,11 +34,15 @@ wait $npm || {
 	exit 1
 }
 
+# npm counts a package that is only for some platforms as optional: it says nothing when it could not fetch it, or when
+# it does not match the hash in package-lock.json.
 for lib in node_modules/@chdb/lib-*/libchdb.*; do
 	if [ -f "$lib" ]; then
+		touch node_modules/.fetched
 		echo "engine: ready: deploy/engine/$lib"
 		exit 0
 	fi
 done
-echo "engine: npm fetched no library for this platform (an optional package may be switched off: npm config get omit)" >&2
+echo "engine: npm installed no library: the download failed, or it does not match the hash in package-lock.json, or npm" >&2
+echo "engine: leaves out optional packages (npm config get omit). Then run: make engine" >&2
 exit 1

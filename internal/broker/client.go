@@ -32,6 +32,9 @@ type Config struct {
 	SASL     string   // "", "plain", "scram-sha-256" or "scram-sha-512"
 	User     string   // for SASL
 	Password string   // for SASL
+	// SessionTimeout is how long a group waits for a member that went silent; default 6 s, the least that brokers allow
+	// by default.
+	SessionTimeout time.Duration
 }
 
 // Validate names the setting that is wrong.
@@ -68,6 +71,9 @@ func Open(cfg Config) (*Client, error) {
 	}
 	if cfg.ClientID == "" {
 		cfg.ClientID = "keypulse"
+	}
+	if cfg.SessionTimeout == 0 {
+		cfg.SessionTimeout = 6 * time.Second
 	}
 	tlsConfig, err := cfg.tls()
 	if err != nil {

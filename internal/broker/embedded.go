@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
 )
@@ -14,6 +15,8 @@ type EmbeddedConfig struct {
 	Dir    string // its data folder
 	Listen string // host:port; port 0 chooses a free one
 	FSync  bool   // fsync each batch before it is acknowledged; without it a power cut may take the last seconds
+	// MinSessionTimeout is the shortest session timeout that a group's members may ask for; default 6 s.
+	MinSessionTimeout time.Duration
 }
 
 // Embedded is a Kafka broker in this process, on disk. Records, topics and commits survive a SIGKILL; the producers'
@@ -49,6 +52,9 @@ func StartEmbedded(cfg EmbeddedConfig) (*Embedded, error) {
 	}
 	if cfg.FSync {
 		opts = append(opts, kfake.SyncWrites())
+	}
+	if cfg.MinSessionTimeout > 0 {
+		opts = append(opts, kfake.GroupMinSessionTimeout(cfg.MinSessionTimeout))
 	}
 	cluster, err := kfake.NewCluster(opts...)
 	if err != nil {

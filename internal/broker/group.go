@@ -48,8 +48,8 @@ func (c *Client) RunGroup(ctx context.Context, group Group, serve func(context.C
 		Dialer:            c.dialer,
 		Topics:            []string{string(group.Topic)},
 		StartOffset:       kafka.FirstOffset,
-		HeartbeatInterval: time.Second,
-		SessionTimeout:    6 * time.Second,
+		HeartbeatInterval: c.cfg.SessionTimeout / 6,
+		SessionTimeout:    c.cfg.SessionTimeout,
 		RebalanceTimeout:  10 * time.Second,
 		JoinGroupBackoff:  200 * time.Millisecond,
 	})

@@ -10,30 +10,45 @@ import (
 	"keypulse/schema"
 )
 
+// sessionTimeout is short, so that a group soon forgets a member that a test has killed.
+const sessionTimeout = 600 * time.Millisecond
+
 // Start runs a broker in a folder of the test and returns a client and the log's incarnation.
 func Start(t testing.TB, partitions int32) (*broker.Client, schema.LogRecord) {
 	t.Helper()
-	e, err := broker.StartEmbedded(broker.EmbeddedConfig{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
+	return Open(t, StartBroker(t), partitions)
+}
+
+// StartBroker runs a broker in a folder of the test and returns its address.
+func StartBroker(t testing.TB) string {
+	t.Helper()
+	e, err := broker.StartEmbedded(broker.EmbeddedConfig{Dir: t.TempDir(), Listen: "127.0.0.1:0", MinSessionTimeout: sessionTimeout})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(e.Close)
-	return Open(t, e.Addr(), partitions)
+	return e.Addr()
 }
 
 // Open returns a client of the broker at addr, with the topics made.
 func Open(t testing.TB, addr string, partitions int32) (*broker.Client, schema.LogRecord) {
 	t.Helper()
-	c, err := broker.Open(broker.Config{Brokers: []string{addr}})
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	c, log, err := Connect(ctx, addr, partitions)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	log, err := c.EnsureTopics(ctx, broker.TopicConfig{Partitions: partitions, Replicas: 1, RetentionBytes: -1, RetentionMS: -1})
-	if err != nil {
-		t.Fatal(err)
-	}
 	return c, log
+}
+
+// Connect is Open without a test: for a process that a test starts.
+func Connect(ctx context.Context, addr string, partitions int32) (*broker.Client, schema.LogRecord, error) {
+	c, err := broker.Open(broker.Config{Brokers: []string{addr}, SessionTimeout: sessionTimeout})
+	if err != nil {
+		return nil, schema.LogRecord{}, err
+	}
+	log, err := c.EnsureTopics(ctx, broker.TopicConfig{Partitions: partitions, Replicas: 1, RetentionBytes: -1, RetentionMS: -1})
+	return c, log, err
 }

@@ -1,0 +1,11 @@
+// Package auth knows who presents an API key and how much that key may still do: the key's format, the shared secret,
+// the table of all API keys, and the rate limit. It knows nothing of HTTP and reads no clock.
+//
+// The invariant it keeps: an API key itself is never stored, compared or logged, only its HMAC-SHA-256 under the secret
+// that all nodes share; and whatever two nodes have read of the control topic, equal prefixes give equal tables.
+//
+//	table := auth.NewTable(secret)
+//	err := table.Apply(offset, key, value)      // each record of keypulse.apikeys, in log order, by one goroutine
+//	entry, err := table.Lookup(presented, now)  // any number of goroutines
+//	d := limiter.Take(entry.ID, entry.RateLimit, now)
+package auth

@@ -1,0 +1,239 @@
+package auth
+
+import (
+	"cmp"
+	"crypto/subtle"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"keypulse/schema"
+)
+
+// Errors of [Table.Lookup] and [Table.Apply].
+var (
+	// ErrUnknown says that what was presented is no API key that exists: missing, malformed or unknown, all alike.
+	ErrUnknown = errors.New("api key is unknown")
+	// ErrRefused says that the API key exists and opens nothing: it is wrapped with the reason, for the log.
+	ErrRefused = errors.New("api key is refused")
+	// ErrStale says that a record does not make the version after the current one, so that everyone ignores it.
+	ErrStale = errors.New("record is stale")
+)
+
+var (
+	errInactive = fmt.Errorf("%w: inactive", ErrRefused)
+	errRevoked  = fmt.Errorf("%w: revoked", ErrRefused)
+	errExpired  = fmt.Errorf("%w: expired", ErrRefused)
+)
+
+// shardCount makes the copy of one shard small: 100,000 keys are 25 in each.
+const shardCount = 4096
+
+// Table is all API keys, in memory. One goroutine applies the control topic's records in log order; any number look
+// keys up meanwhile, without a lock.
+type Table struct {
+	secret *Secret
+	rev    atomic.Int64
+	// shards finds entries by digest. A shard's map is never changed, only replaced.
+	shards [shardCount]atomic.Pointer[map[Digest]*Entry]
+
+	mu sync.RWMutex // guards the following
+	// byID is for people and for Apply; requests never touch it.
+	byID map[string]*Entry
+}
+
+// Entry is one version of an API key. It never changes.
+type Entry struct {
+	Identity
+	Record schema.APIKeyRecord
+	digest Digest
+}
+
+// NewTable makes an empty table of keys whose digests are made with secret.
+func NewTable(secret *Secret) *Table {
+	return &Table{secret: secret, byID: make(map[string]*Entry)}
+}
+
+// Rev returns the offset of the control topic up to which the table has read: the next record's. It grows with every
+// record, also with those that were refused.
+func (t *Table) Rev() int64 { return t.rev.Load() }
+
+// Apply takes the control record (key, value) at offset into the table. A record that is not the next version of its
+// API key ([ErrStale]) or that cannot be read changes nothing but [Table.Rev]: the error is for the log, and the caller
+// goes on. An offset below Rev has been applied already and does nothing. Key and value are not kept.
+func (t *Table) Apply(offset int64, key, value []byte) error {
+	if offset < t.rev.Load() {
+		return nil
+	}
+	defer t.rev.Store(offset + 1) // after the entry can be found
+	e, err := decodeEntry(key, value)
+	if err == nil {
+		err = t.put(e)
+	}
+	if err != nil {
+		return fmt.Errorf("apply api key %q at offset %d: %w", key, offset, err)
+	}
+	return nil
+}
+
+func decodeEntry(key, value []byte) (*Entry, error) {
+	r, err := schema.DecodeControl[schema.APIKeyRecord](value)
+	if err != nil {
+		return nil, err
+	}
+	if r.ID == "" || r.ID != string(key) {
+		return nil, fmt.Errorf("check record: id %q differs from the record's key", r.ID)
+	}
+	if _, err := schema.ParseTenant(string(r.Tenant)); err != nil {
+		return nil, fmt.Errorf("check record: %w", err)
+	}
+	if r.RateLimit < 0 {
+		return nil, fmt.Errorf("check record: rate_limit %d is negative", r.RateLimit)
+	}
+	switch r.Status {
+	case schema.APIKeyActive, schema.APIKeyInactive, schema.APIKeyRevoked:
+	default:
+		return nil, fmt.Errorf("check record: status %q is unknown", r.Status)
+	}
+	e := &Entry{Record: r}
+	if n, err := hex.Decode(e.digest[:], exactly(2*len(e.digest), r.HMAC)); err != nil || n != len(e.digest) {
+		return nil, errors.New("check record: hmac is not 64 hexadecimal digits")
+	}
+	e.Identity = Identity{Tenant: r.Tenant, KeyID: r.ID, Name: r.Name, Scopes: r.Scopes, RateLimit: r.RateLimit}
+	return e, nil
+}
+
+// exactly returns s when it has n bytes, else nothing: hex.Decode overruns its target otherwise.
+func exactly(n int, s string) []byte {
+	if len(s) != n {
+		return nil
+	}
+	return []byte(s)
+}
+
+// put makes e the current version of its API key.
+func (t *Table) put(e *Entry) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	old := t.byID[e.KeyID]
+	if err := checkNext(old, e); err != nil {
+		return err
+	}
+	if holder := t.find(e.digest); holder != nil && holder.KeyID != e.KeyID {
+		return fmt.Errorf("check record: its hmac is that of api key %q", holder.KeyID)
+	}
+	t.byID[e.KeyID] = e
+	t.replace(e.digest, e)
+	if old != nil && old.digest != e.digest {
+		t.replace(old.digest, nil)
+	}
+	return nil
+}
+
+// checkNext says whether e may follow old, which is nil for a new API key.
+func checkNext(old, e *Entry) error {
+	var current int64
+	if old != nil {
+		current = old.Record.Version
+	}
+	switch {
+	case e.Record.Version != current+1:
+		return fmt.Errorf("%w: version %d does not follow %d", ErrStale, e.Record.Version, current)
+	case old == nil:
+		return nil
+	case old.Record.Status == schema.APIKeyRevoked:
+		return errors.New("check record: revoked is final")
+	case old.Tenant != e.Tenant:
+		return fmt.Errorf("check record: tenant changes from %q to %q", old.Tenant, e.Tenant)
+	}
+	return nil
+}
+
+func (t *Table) shard(d Digest) *atomic.Pointer[map[Digest]*Entry] {
+	return &t.shards[(uint(d[0])<<8|uint(d[1]))%shardCount]
+}
+
+func (t *Table) find(d Digest) *Entry {
+	if m := t.shard(d).Load(); m != nil {
+		return (*m)[d]
+	}
+	return nil
+}
+
+// replace sets or, with nil, removes the entry of a digest in a copy of its shard.
+func (t *Table) replace(d Digest, e *Entry) {
+	shard := t.shard(d)
+	next := make(map[Digest]*Entry)
+	if m := shard.Load(); m != nil {
+		next = maps.Clone(*m)
+	}
+	if e == nil {
+		delete(next, d)
+	} else {
+		next[d] = e
+	}
+	shard.Store(&next)
+}
+
+// Lookup finds the API key that was presented, without "Bearer ". The error is [ErrUnknown], or one that wraps
+// [ErrRefused], and then the entry is there for the log. The time that it takes says nothing about other keys: maps are
+// asked by HMAC only, and the last comparison is constant-time. It allocates nothing and keeps no reference.
+func (t *Table) Lookup(presented string, now time.Time) (*Entry, error) {
+	if !ParseKey(presented) {
+		return nil, ErrUnknown
+	}
+	digest := t.secret.Digest(presented)
+	e := t.find(digest)
+	if e == nil || subtle.ConstantTimeCompare(e.digest[:], digest[:]) != 1 {
+		return nil, ErrUnknown
+	}
+	return e, e.usable(now)
+}
+
+// usable is nil while the API key opens anything.
+func (e *Entry) usable(now time.Time) error {
+	switch {
+	case e.Record.Status == schema.APIKeyRevoked:
+		return errRevoked
+	case e.Record.Status != schema.APIKeyActive:
+		return errInactive
+	case e.Record.ExpiresAt != 0 && schema.MillisOf(now) >= e.Record.ExpiresAt:
+		return errExpired
+	}
+	return nil
+}
+
+// Get returns the current version of the API key with an id, or nil.
+func (t *Table) Get(id string) *Entry {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.byID[id]
+}
+
+// List returns a tenant's API keys, of every tenant where tenant is "", oldest first, then by id.
+func (t *Table) List(tenant schema.Tenant) []*Entry {
+	t.mu.RLock()
+	var list []*Entry
+	for _, e := range t.byID {
+		if tenant == "" || e.Tenant == tenant {
+			list = append(list, e)
+		}
+	}
+	t.mu.RUnlock()
+	slices.SortFunc(list, func(a, b *Entry) int {
+		return cmp.Or(cmp.Compare(a.Record.CreatedAt, b.Record.CreatedAt), cmp.Compare(a.KeyID, b.KeyID))
+	})
+	return list
+}
+
+// Len returns the number of API keys, revoked ones included.
+func (t *Table) Len() int {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return len(t.byID)
+}

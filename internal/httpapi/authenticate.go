@@ -1,0 +1,97 @@
+package httpapi
+
+import (
+	"bytes"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/valyala/fasthttp"
+
+	"keypulse/internal/auth"
+)
+
+// apiPrefix is where authentication and the rate limit apply.
+const apiPrefix = "/api/"
+
+// Authenticator identifies the API key of each request under /api and takes one request from its limit.
+type Authenticator struct {
+	table *auth.Table
+	take  auth.TakeFunc
+	now   func() time.Time
+}
+
+// Authenticate makes an Authenticator. take is called once for each authenticated request, from many goroutines.
+func Authenticate(table *auth.Table, take auth.TakeFunc, now func() time.Time) *Authenticator {
+	return &Authenticator{table: table, take: take, now: now}
+}
+
+// identify finds out who sent the request and takes it from the limit. Its error is the 429; that no key, or a refused
+// one, was sent is remembered for Require, because it matters only to routes that want a key.
+func (a *Authenticator) identify(fctx *fasthttp.RequestCtx, r *request) error {
+	now := a.now()
+	r.entry, r.authErr = a.table.Lookup(bearer(&fctx.Request.Header), now)
+	if r.authErr != nil {
+		return nil
+	}
+	d := a.take(r.entry.KeyID, r.entry.RateLimit, now)
+	setLimitHeaders(&fctx.Response.Header, d)
+	if !d.Allowed {
+		return rateLimited(d)
+	}
+	return nil
+}
+
+// bearer returns the token of the request's one Authorization header, "" where there is none. It lies in the request's
+// buffer.
+func bearer(h *fasthttp.RequestHeader) string {
+	all := h.PeekAll(fiber.HeaderAuthorization)
+	if len(all) != 1 {
+		return ""
+	}
+	scheme, token, ok := bytes.Cut(all[0], []byte(" "))
+	if !ok || !bytes.EqualFold(scheme, []byte("Bearer")) {
+		return ""
+	}
+	return unsafeString(bytes.TrimSpace(token))
+}
+
+// setLimitHeaders says what is left. The names are written as the API's reference spells them: Set would rewrite them.
+func setLimitHeaders(h *fasthttp.ResponseHeader, d auth.Decision) {
+	setExact(h, "X-RateLimit-Limit", strconv.Itoa(d.Limit))
+	if d.Limit == 0 {
+		return
+	}
+	setExact(h, "X-RateLimit-Remaining", strconv.Itoa(d.Remaining))
+	setExact(h, "X-RateLimit-Reset", strconv.Itoa(d.Reset))
+}
+
+// setExact sets a header whose name keeps its spelling.
+func setExact(h *fasthttp.ResponseHeader, name, value string) {
+	h.SetCanonical([]byte(name), []byte(value))
+}
+
+// Require lets only API keys with a scope pass: no valid key is 401, a refused one 403, a missing scope 403.
+func Require(scope string) fiber.Handler {
+	return func(c *fiber.Ctx) error {
+		r := requestOf(c.Context())
+		switch {
+		case errors.Is(r.authErr, auth.ErrRefused):
+			e := Forbidden("This API key is revoked, inactive or expired.")
+			e.Cause = r.authErr
+			return e
+		case r.authErr != nil || r.entry == nil:
+			return Unauthorized()
+		case !r.entry.Allows(scope):
+			return InsufficientScope(scope)
+		}
+		return c.Next()
+	}
+}
+
+// underAPI reports whether authentication applies to a path.
+func underAPI(path string) bool {
+	return strings.HasPrefix(path, apiPrefix) || path == apiPrefix[:len(apiPrefix)-1]
+}

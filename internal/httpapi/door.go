@@ -1,0 +1,219 @@
+package httpapi
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/valyala/fasthttp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// serve is every request's way in and out. It stands around Fiber, not in it, because Fiber answers some requests
+// without asking any middleware.
+func (s *Server) serve(fctx *fasthttp.RequestCtx) {
+	r := s.begin(fctx)
+	defer func() {
+		if p := recover(); p != nil {
+			s.fail(fctx, r, Internal(fmt.Errorf("panic: %v\n%s", p, debug.Stack())))
+		}
+		s.end(fctx, r)
+	}()
+	if err := s.admit(fctx, r); err != nil {
+		s.fail(fctx, r, asError(err))
+		return
+	}
+	if !slices.Contains(fiber.DefaultMethods, unsafeString(fctx.Method())) {
+		s.fail(fctx, r, s.strangeMethod(fctx))
+		return
+	}
+	s.next(fctx)
+}
+
+// begin gives the request its id.
+func (s *Server) begin(fctx *fasthttp.RequestCtx) *request {
+	now := time.Now()
+	r := &request{id: requestID(fctx.Request.Header.Peek(headerRequestID), now), log: s.cfg.Log, start: now}
+	fctx.SetUserValue(requestKey{}, r)
+	fctx.Response.Header.Set(headerRequestID, r.id)
+	return r
+}
+
+// admit identifies the sender of a request under /api. Its error is the rate limit's.
+func (s *Server) admit(fctx *fasthttp.RequestCtx, r *request) error {
+	path := unsafeString(fctx.URI().PathOriginal())
+	if s.cfg.Auth == nil || !underAPI(path) || s.isPublic(fctx, path) {
+		return nil
+	}
+	return s.cfg.Auth.identify(fctx, r)
+}
+
+func (s *Server) isPublic(fctx *fasthttp.RequestCtx, path string) bool {
+	return (fctx.IsGet() || fctx.IsHead()) && slices.Contains(s.cfg.Public, path)
+}
+
+// strangeMethod is the error for a method that Fiber does not know: it answers those by itself, as plain text.
+func (s *Server) strangeMethod(fctx *fasthttp.RequestCtx) *Error {
+	path := string(fctx.URI().PathOriginal())
+	var allow []string
+	for _, route := range s.app.GetRoutes(true) {
+		if !slices.Contains(allow, route.Method) && fiber.RoutePatternMatch(path, route.Path, s.app.Config()) {
+			allow = append(allow, route.Method)
+		}
+	}
+	if allow == nil {
+		return fromFiber(fiber.ErrNotFound)
+	}
+	e := methodNotAllowed()
+	e.Headers = []Header{{fiber.HeaderAllow, strings.Join(allow, ", ")}}
+	return e
+}
+
+// noteRoute remembers which route answered, for metrics and the log.
+func (s *Server) noteRoute(c *fiber.Ctx) error {
+	err := c.Next()
+	if err == nil || !isRouterError(err) {
+		requestOf(c.Context()).route = c.Route().Path
+	}
+	return err
+}
+
+// isRouterError reports whether Fiber itself failed the request, because no route matched.
+func isRouterError(err error) bool {
+	var f *fiber.Error
+	return errors.As(err, &f)
+}
+
+// fiberError writes the error that a handler or Fiber's router returned.
+func (s *Server) fiberError(c *fiber.Ctx, err error) error {
+	e := asError(err)
+	if e.Status == fiber.StatusMethodNotAllowed && c.Method() == fiber.MethodOptions {
+		c.Append(fiber.HeaderAllow, fiber.MethodOptions)
+		c.Status(fiber.StatusNoContent)
+		return nil
+	}
+	s.fail(c.Context(), requestOf(c.Context()), e)
+	return nil
+}
+
+// fail makes e the answer, whatever a handler has put there before. Headers that stand already stay.
+func (s *Server) fail(fctx *fasthttp.RequestCtx, r *request, e *Error) {
+	r.failure = e
+	resp := &fctx.Response
+	resp.ResetBody()
+	resp.Header.Del(fiber.HeaderContentEncoding)
+	for _, h := range e.Headers {
+		setExact(&resp.Header, h.Name, h.Value)
+	}
+	resp.SetStatusCode(e.Status)
+	resp.Header.SetContentType(fiber.MIMEApplicationJSON)
+	resp.SetBodyRaw(e.appendJSON(nil, r.id))
+}
+
+// end counts the request and writes its line to the log.
+func (s *Server) end(fctx *fasthttp.RequestCtx, r *request) {
+	status := fctx.Response.StatusCode()
+	took := time.Since(r.start)
+	s.metrics.observe(unsafeString(fctx.Method()), r.route, status, took)
+	ce := s.cfg.Log.Check(s.level(status), "request")
+	if ce == nil {
+		return
+	}
+	fields := make([]zap.Field, 0, 12)
+	fields = append(fields,
+		zap.String("request_id", r.id),
+		zap.ByteString("method", slices.Clone(fctx.Method())),
+		zap.ByteString("path", slices.Clone(fctx.URI().PathOriginal())),
+		zap.Int("status", status),
+		zap.Duration("took", took),
+		zap.Int("bytes_in", max(fctx.Request.Header.ContentLength(), 0)),
+		zap.Stringer("remote", fctx.RemoteAddr()),
+	)
+	if r.entry != nil {
+		fields = append(fields, zap.String("tenant", string(r.entry.Tenant)), zap.String("api_key", r.entry.KeyID))
+	}
+	if r.failure != nil {
+		fields = append(fields, zap.String("code", r.failure.Code), zap.String("message", r.failure.Message))
+		if r.failure.Cause != nil {
+			fields = append(fields, zap.Error(r.failure.Cause))
+		}
+	}
+	ce.Write(fields...)
+}
+
+func (s *Server) level(status int) zapcore.Level {
+	switch {
+	case status >= fiber.StatusInternalServerError:
+		return zapcore.ErrorLevel
+	case status >= fiber.StatusBadRequest:
+		return zapcore.WarnLevel
+	}
+	return s.cfg.AccessLevel
+}
+
+// serverError answers a request that never reached serve: fasthttp could not read it. The connection closes after the
+// answer; what the client is still sending is drained first, so that it can read the answer.
+func (s *Server) serverError(fctx *fasthttp.RequestCtx, err error) {
+	r := s.begin(fctx)
+	e := s.readError(fctx, err)
+	if limited := s.admit(fctx, r); limited != nil {
+		e = asError(limited)
+	}
+	s.fail(fctx, r, e)
+	fctx.Response.SkipBody = fctx.IsHead()
+	if c, ok := fctx.Conn().(*conn); ok {
+		c.linger.Store(true)
+	}
+	s.end(fctx, r)
+}
+
+// readError says in the API's words why a request could not be read. The reason's own text may hold what was sent, the
+// API key included: it goes nowhere.
+func (s *Server) readError(fctx *fasthttp.RequestCtx, err error) *Error {
+	var small *fasthttp.ErrSmallBuffer
+	var netErr net.Error
+	switch {
+	case errors.As(err, &small):
+		return &Error{
+			Status:  fiber.StatusRequestHeaderFieldsTooLarge,
+			Code:    CodeHeadersTooLarge,
+			Message: fmt.Sprintf("The request line and headers are larger than %d bytes.", s.cfg.HeaderLimit),
+		}
+	case errors.Is(err, fasthttp.ErrBodyTooLarge):
+		return BodyTooLarge(s.bodyLimit(&fctx.Request.Header))
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &netErr) && netErr.Timeout():
+		return &Error{
+			Status:  fiber.StatusRequestTimeout,
+			Code:    CodeRequestTimeout,
+			Message: fmt.Sprintf("The request did not arrive within %v.", s.cfg.ReadTimeout),
+		}
+	}
+	return BadRequest(CodeInvalidRequest, "The request is not valid HTTP.")
+}
+
+// headerReceived sets the path's body limit. A body whose length is known to be too large is refused at once: without
+// the Expect header fasthttp sends no "100 Continue" before it looks at the length.
+func (s *Server) headerReceived(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
+	limit := s.bodyLimit(h)
+	if h.ContentLength() > limit {
+		h.Del(fiber.HeaderExpect)
+	}
+	return fasthttp.RequestConfig{MaxRequestBodySize: limit}
+}
+
+func (s *Server) bodyLimit(h *fasthttp.RequestHeader) int {
+	if len(s.cfg.BodyLimits) > 0 {
+		path, _, _ := strings.Cut(unsafeString(h.RequestURI()), "?")
+		if limit, ok := s.cfg.BodyLimits[path]; ok {
+			return limit
+		}
+	}
+	return s.cfg.BodyLimit
+}

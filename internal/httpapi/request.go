@@ -1,0 +1,104 @@
+package httpapi
+
+import (
+	"encoding/hex"
+	"math/rand/v2"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/valyala/fasthttp"
+	"go.uber.org/zap"
+
+	"keypulse/internal/auth"
+)
+
+const headerRequestID = "X-Request-Id"
+
+const maxRequestID = 128
+
+// request is what the server knows about the request that it serves. It hangs on the fasthttp context, so that Fiber's
+// handlers and the server's own error path find the same one.
+type request struct {
+	id    string
+	log   *zap.Logger
+	start time.Time
+	route string // the pattern that matched, e.g. /api/events/:id; "" for none
+	// entry is the API key, nil when authErr is not.
+	entry   *auth.Entry
+	authErr error
+	failure *Error // what the answer says, nil for a success
+}
+
+// requestKey is the user value under which a request hangs on its context.
+type requestKey struct{}
+
+func requestOf(fctx *fasthttp.RequestCtx) *request {
+	r, ok := fctx.UserValue(requestKey{}).(*request)
+	if !ok {
+		panic("BUG: a handler runs outside httpapi.Server")
+	}
+	return r
+}
+
+// RequestID returns the request's id: the client's X-Request-Id where it is sane, else a UUIDv7. It is a copy.
+func RequestID(c *fiber.Ctx) string { return requestOf(c.Context()).id }
+
+// IdentityOf returns who sent the request. It is for handlers behind [Require]; it panics elsewhere.
+func IdentityOf(c *fiber.Ctx) auth.Identity {
+	r := requestOf(c.Context())
+	if r.entry == nil || r.authErr != nil {
+		panic("BUG: IdentityOf in a handler without Require")
+	}
+	return r.entry.Identity
+}
+
+// requestID takes the client's id when it is 1 to 128 of letters, digits and -_.:~+/=@, else makes a UUIDv7. So a log
+// line cannot be forged through it.
+func requestID(sent []byte, now time.Time) string {
+	if len(sent) == 0 || len(sent) > maxRequestID {
+		return newUUIDv7(now)
+	}
+	for _, c := range sent {
+		if !isRequestIDByte(c) {
+			return newUUIDv7(now)
+		}
+	}
+	return string(sent)
+}
+
+func isRequestIDByte(c byte) bool {
+	switch {
+	case '0' <= c && c <= '9', 'A' <= c && c <= 'Z', 'a' <= c && c <= 'z':
+		return true
+	}
+	switch c {
+	case '-', '_', '.', ':', '~', '+', '/', '=', '@':
+		return true
+	}
+	return false
+}
+
+// newUUIDv7 makes a UUID of version 7. Its random bits need not be secret: a request id opens nothing.
+func newUUIDv7(now time.Time) string {
+	var u [16]byte
+	ms := now.UnixMilli()
+	for i := range 6 {
+		u[i] = byte(ms >> (40 - 8*i))
+	}
+	hi, lo := rand.Uint32(), rand.Uint64()
+	u[6] = 0x70 | byte(hi>>8)&0x0f
+	u[7] = byte(hi)
+	for i := range 8 {
+		u[8+i] = byte(lo >> (56 - 8*i))
+	}
+	u[8] = 0x80 | u[8]&0x3f
+
+	var text [36]byte
+	hex.Encode(text[0:8], u[0:4])
+	hex.Encode(text[9:13], u[4:6])
+	hex.Encode(text[14:18], u[6:8])
+	hex.Encode(text[19:23], u[8:10])
+	hex.Encode(text[24:36], u[10:16])
+	text[8], text[13], text[18], text[23] = '-', '-', '-', '-'
+	return string(text[:])
+}

@@ -1,0 +1,137 @@
+package httpapi
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/valyala/fasthttp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// DefaultBodyLimit is the largest body of a request, in bytes, also after decompression.
+const DefaultBodyLimit = 2 << 20
+
+// Config says how a [Server] serves. A zero field takes its default.
+type Config struct {
+	Log *zap.Logger // default: none
+	// AccessLevel is the level of the line that each successful request writes (4xx are warnings, 5xx errors);
+	// default info, which is zap's zero.
+	AccessLevel zapcore.Level
+	// Auth identifies API keys under /api. Without it nobody is known, and Require answers 401.
+	Auth *Authenticator
+	// Public are the paths whose GET and HEAD take no authentication at all: a key that is sent is not looked at.
+	Public []string
+
+	BodyLimit  int            // bytes; default DefaultBodyLimit
+	BodyLimits map[string]int // bytes, by exact path, for paths that take other than BodyLimit
+	// HeaderLimit is the largest request line and headers, in bytes; default 16 KiB. Each connection holds so much.
+	HeaderLimit int
+
+	ReadTimeout  time.Duration // for a whole request, from its first byte; default 15 s
+	IdleTimeout  time.Duration // between two requests of a connection; default 75 s
+	WriteTimeout time.Duration // for one write to make progress, not for a whole answer; default 30 s
+
+	// Registry collects the metrics that /metrics shows; default a new one with Go's and the process's own.
+	Registry *prometheus.Registry
+}
+
+func (cfg Config) withDefaults() Config {
+	if cfg.Log == nil {
+		cfg.Log = zap.NewNop()
+	}
+	if cfg.BodyLimit == 0 {
+		cfg.BodyLimit = DefaultBodyLimit
+	}
+	if cfg.HeaderLimit == 0 {
+		cfg.HeaderLimit = 16 << 10
+	}
+	if cfg.ReadTimeout == 0 {
+		cfg.ReadTimeout = 15 * time.Second
+	}
+	if cfg.IdleTimeout == 0 {
+		cfg.IdleTimeout = 75 * time.Second
+	}
+	if cfg.WriteTimeout == 0 {
+		cfg.WriteTimeout = 30 * time.Second
+	}
+	if cfg.Registry == nil {
+		cfg.Registry = newRegistry()
+	}
+	return cfg
+}
+
+// Server is an HTTP server with the API's manners. Register routes on App before Serve.
+type Server struct {
+	cfg     Config
+	app     *fiber.App
+	next    fasthttp.RequestHandler // Fiber's: routing and handlers
+	conns   *connSet
+	checks  checks
+	metrics *metrics
+}
+
+// New makes a server with /healthz, /readyz and /metrics. It listens to nothing yet.
+func New(cfg Config) *Server {
+	s := &Server{cfg: cfg.withDefaults(), conns: newConnSet()}
+	s.metrics = newMetrics(s.cfg.Registry)
+	s.app = fiber.New(s.fiberConfig())
+	s.next = s.app.Handler()
+
+	server := s.app.Server()
+	server.Handler = s.serve
+	server.ErrorHandler = s.serverError
+	server.HeaderReceived = s.headerReceived
+	server.CloseOnShutdown = true
+
+	s.app.Use(s.noteRoute)
+	s.app.Get("/healthz", s.healthz)
+	s.app.Get("/readyz", s.readyz)
+	s.app.Get("/metrics", s.metrics.handler())
+	return s
+}
+
+func (s *Server) fiberConfig() fiber.Config {
+	return fiber.Config{
+		AppName:                      "KeyPulse",
+		StrictRouting:                true,
+		CaseSensitive:                true,
+		DisableStartupMessage:        true,
+		DisablePreParseMultipartForm: true,
+		BodyLimit:                    s.cfg.BodyLimit,
+		ReadBufferSize:               s.cfg.HeaderLimit,
+		ReadTimeout:                  s.cfg.ReadTimeout,
+		IdleTimeout:                  s.cfg.IdleTimeout,
+		ErrorHandler:                 s.fiberError,
+	}
+}
+
+// App is where routes are registered. Its handlers return errors (see [Error]) and never write them.
+func (s *Server) App() *fiber.App { return s.app }
+
+// Registry is what /metrics shows.
+func (s *Server) Registry() *prometheus.Registry { return s.cfg.Registry }
+
+// Serve accepts connections from ln until [Server.Shutdown], and then returns nil. It closes ln.
+func (s *Server) Serve(ln net.Listener) error {
+	if err := s.app.Listener(s.conns.listen(ln, s.cfg.WriteTimeout)); err != nil {
+		return fmt.Errorf("serve http on %s: %w", ln.Addr(), err)
+	}
+	return nil
+}
+
+// Shutdown stops accepting, closes idle connections, and waits for the requests that run. When ctx ends first, it cuts
+// their connections and returns ctx's error. A server that has been shut down serves no more.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.conns.stop()
+	err := s.app.ShutdownWithContext(ctx)
+	s.conns.closeAll()
+	if err != nil {
+		return fmt.Errorf("shut down http: %w", err)
+	}
+	return nil
+}

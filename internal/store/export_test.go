@@ -1,0 +1,27 @@
+package store
+
+import (
+	"context"
+	"io/fs"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+)
+
+// MigrateFS is Migrate for other files than the schema's.
+func MigrateFS(ctx context.Context, conn driver.Conn, fsys fs.FS) error {
+	migrations, err := loadMigrations(fsys, "clickhouse")
+	if err != nil {
+		return err
+	}
+	return migrate(ctx, conn, migrations)
+}
+
+// Statements returns all statements of the files, in order.
+func Statements(fsys fs.FS) ([]string, error) {
+	migrations, err := loadMigrations(fsys, "clickhouse")
+	var statements []string
+	for _, m := range migrations {
+		statements = append(statements, m.statements...)
+	}
+	return statements, err
+}

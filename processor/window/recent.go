@@ -1,0 +1,138 @@
+package window
+
+import "keypulse/schema"
+
+// distinct and first_seen keep the latest maxExact different values: their hashes and when each was last seen, in
+// this order. The entries are three columns (low halves, high halves, times) so that a hash is found by running over
+// its low halves; head is where the used part of the columns begins.
+
+const hashWords = 3
+
+// maxRecent is the most room for entries: a little more than maxExact, so that they are closed up seldom.
+const maxRecent = 1024
+
+// columns returns the used part of the three columns.
+func (s *state) columns() (low, high, seen []uint32) {
+	size := len(s.entries) / hashWords
+	from, to := int(s.head), int(s.head)+int(s.n)
+	return s.entries[from:to], s.entries[size+from : size+to], s.entries[2*size+from : 2*size+to]
+}
+
+// forget drops the values that were not seen after cutoff.
+func (s *state) forget(cutoff schema.Millis) {
+	if s.newest <= cutoff {
+		s.clear()
+		return
+	}
+	_, _, seen := s.columns()
+	for len(seen) > 0 && s.time(seen[0]) <= cutoff {
+		s.head++
+		s.n--
+		seen = seen[1:]
+	}
+	if s.merged != nil && s.merged.sketch.lost <= cutoff {
+		s.merged = nil
+	}
+}
+
+// index returns the place of the hash among the used entries, -1 when it is not there. The latest are looked at
+// first: most values come again soon.
+func (s *state) index(hash uint64) int {
+	low, high, _ := s.columns()
+	for i := len(low) - 1; i >= 0; i-- {
+		if low[i] == uint32(hash) && high[i] == uint32(hash>>32) {
+			return i
+		}
+	}
+	return -1
+}
+
+// seen reports whether a value with the hash is in the window.
+func (s *state) seen(now, window schema.Millis, hash uint64) bool {
+	s.forget(now - window)
+	return s.index(hash) >= 0
+}
+
+// see adds a value. One that does not fit among the exact ones pushes out the one that was seen longest ago; for
+// distinct, a sketch counts all of them from then on.
+func (s *state) see(now, window schema.Millis, hash uint64, sketched bool) {
+	s.forget(now - window)
+	i := s.index(hash)
+	if i < 0 && s.n == maxExact {
+		if sketched {
+			s.overflow(now, window)
+		}
+		s.head++
+		s.n--
+	}
+	if s.merged != nil {
+		s.merged.sketch.add(hash, now)
+	}
+	if i >= 0 {
+		s.take(i)
+	}
+	s.append(hash, now)
+}
+
+// take removes entry i.
+func (s *state) take(i int) {
+	low, high, seen := s.columns()
+	copy(low[i:], low[i+1:])
+	copy(high[i:], high[i+1:])
+	copy(seen[i:], seen[i+1:])
+	s.n--
+}
+
+// append adds the value that was seen last. A full row of entries is closed up, or moves to twice the room.
+func (s *state) append(hash uint64, now schema.Millis) {
+	size := len(s.entries) / hashWords
+	if int(s.head)+int(s.n) == size {
+		to := s.entries
+		if size < maxRecent && int(s.n) > size-1-size/16 {
+			size = max(firstRing, 2*size)
+			to = make([]uint32, size*hashWords)
+		}
+		low, high, seen := s.columns()
+		copy(to, low)
+		copy(to[size:], high)
+		copy(to[2*size:], seen)
+		s.entries, s.head = to, 0
+	}
+	s.n++
+	s.newest = now
+	low, high, seen := s.columns()
+	last := len(low) - 1
+	low[last], high[last], seen[last] = uint32(hash), uint32(hash>>32), uint32(now)
+}
+
+// overflow notes that the value seen longest ago leaves the exact ones, and starts the sketch with all of them.
+func (s *state) overflow(now, window schema.Millis) {
+	low, high, seen := s.columns()
+	if s.merged == nil {
+		s.merged = &merged{sketch: newSketch(window)}
+		for i := range low {
+			s.merged.sketch.add(uint64(high[i])<<32|uint64(low[i]), s.time(seen[i]))
+		}
+	}
+	s.merged.sketch.lost = s.time(seen[0])
+}
+
+// distinct is the number of different values in the window.
+func (s *state) distinct(now, window schema.Millis) uint64 {
+	s.forget(now - window)
+	if s.merged == nil {
+		return uint64(s.n)
+	}
+	return max(maxExact+1, s.merged.sketch.estimate(now))
+}
+
+// clear drops everything. Large room is given back; a little stays for the next event.
+func (s *state) clear() {
+	s.head, s.n, s.merged = 0, 0, nil
+	if len(s.entries) > keptWords {
+		s.entries = nil
+	}
+}
+
+// keptWords is how much room an aggregate keeps when its window runs empty.
+const keptWords = 16

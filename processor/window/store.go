@@ -1,0 +1,202 @@
+package window
+
+import (
+	"time"
+
+	"keypulse/rules"
+	"keypulse/schema"
+)
+
+// Config sets a store's bounds.
+type Config struct {
+	// KeysPerTenant is how many keys of a tenant are held; beyond it the least recently used in log order goes.
+	// 0 means 1,000,000.
+	KeysPerTenant int
+}
+
+const defaultKeysPerTenant = 1_000_000
+
+// idleGrace is how far the partition's clock must be past a key's longest window before the key's state is freed.
+const idleGrace = schema.Millis(time.Hour / time.Millisecond)
+
+// Store is the windows of all keys of one partition. One goroutine owns it.
+type Store struct {
+	bound   int
+	latest  schema.Millis // the largest created_at so far
+	tenants map[schema.Tenant]*tenant
+	order   []*tenant // in the order of their first events
+	sweep   int       // the tenant in order whose idle keys are looked at next
+	keys    slab
+	evicted uint64
+	bytes   int
+
+	scope *rules.Scope
+	last  *tenant // of the last event: most often that of the next
+	// of the event that is observed:
+	key *key
+	set *rules.Set
+}
+
+// New returns an empty store.
+func New(c Config) *Store {
+	s := &Store{bound: c.KeysPerTenant, tenants: map[schema.Tenant]*tenant{}}
+	if s.bound <= 0 {
+		s.bound = defaultKeysPerTenant
+	}
+	s.scope = rules.NewScope(s.value)
+	return s
+}
+
+// Keys is how many keys the store holds.
+func (s *Store) Keys() int { return s.keys.used }
+
+// Evicted is how many keys went because their tenant held too many.
+func (s *Store) Evicted() uint64 { return s.evicted }
+
+// Bytes estimates the memory of all keys and their windows.
+func (s *Store) Bytes() int { return s.bytes }
+
+// Observe takes the next event of the partition: it moves the clock of the event's key and updates the aggregates of
+// set that count the event. It returns the event's effective time and the values of the aggregates for it, valid
+// until the next Observe. An aggregate that is new in set starts empty; one that is no longer in it is dropped. The
+// event must not change until the next Observe.
+func (s *Store) Observe(set *rules.Set, e *schema.Event) (schema.Millis, rules.Values) {
+	s.latest = max(s.latest, e.CreatedAt)
+	t := s.tenant(e.Tenant)
+	if t.set != set {
+		t.adopt(set)
+	}
+	k := s.touch(t, e.KeyID)
+	k.clock = max(k.clock, e.CreatedAt)
+	s.key, s.set, s.last = k, set, t
+	t.round++
+	values := s.scope.Begin(set, e)
+	for _, i := range set.Touched(values) {
+		if set.Matches(int(i), values) {
+			s.update(int(i), values)
+		}
+	}
+	s.freeIdle()
+	return k.clock, values
+}
+
+// tenant returns the tenant's windows.
+func (s *Store) tenant(name schema.Tenant) *tenant {
+	if s.last != nil && s.last.name == name {
+		return s.last
+	}
+	t := s.tenants[name]
+	if t == nil {
+		t = newTenant(name)
+		s.tenants[name] = t
+		s.order = append(s.order, t)
+	}
+	return t
+}
+
+// touch returns the key, made if it is not held, as the most recently used one of its tenant.
+func (s *Store) touch(t *tenant, name string) *key {
+	number, ok := t.keys[name]
+	if !ok {
+		return s.add(t, name)
+	}
+	k := s.keys.at(number)
+	if t.newest != number {
+		s.unlink(t, number)
+		s.link(t, number)
+	}
+	if k.layout != t.layout {
+		s.bytes -= k.prune(t)
+	}
+	if t.idle(k, s.latest) {
+		s.bytes -= k.rest(t)
+		if len(k.states) == 0 {
+			k.clock = 0
+		}
+	}
+	k.resting = false
+	return k
+}
+
+func (s *Store) add(t *tenant, name string) *key {
+	if len(t.keys) >= s.bound {
+		s.remove(t, t.oldest)
+		s.evicted++
+	}
+	number := s.keys.take()
+	k := s.keys.at(number)
+	*k = key{name: name, layout: t.layout}
+	t.keys[name] = number
+	s.link(t, number)
+	s.bytes += k.bytes()
+	return k
+}
+
+// remove forgets a key.
+func (s *Store) remove(t *tenant, number uint32) {
+	k := s.keys.at(number)
+	s.bytes -= k.bytes()
+	s.unlink(t, number)
+	delete(t.keys, k.name)
+	s.keys.release(number)
+}
+
+// link makes the key the newest of its tenant.
+func (s *Store) link(t *tenant, number uint32) {
+	k := s.keys.at(number)
+	k.older, k.newer = t.newest, none
+	if t.newest != none {
+		s.keys.at(t.newest).newer = number
+	}
+	t.newest = number
+	if t.oldest == none {
+		t.oldest = number
+	}
+	if t.awake == none {
+		t.awake = number
+	}
+}
+
+func (s *Store) unlink(t *tenant, number uint32) {
+	k := s.keys.at(number)
+	if t.awake == number {
+		t.awake = k.newer
+	}
+	if k.older == none {
+		t.oldest = k.newer
+	} else {
+		s.keys.at(k.older).newer = k.newer
+	}
+	if k.newer == none {
+		t.newest = k.older
+	} else {
+		s.keys.at(k.newer).older = k.older
+	}
+}
+
+// freeIdle looks at the two least recently used keys of one tenant, the one at rest and the one awake, and frees
+// what is idle. Each event pays for one tenant, in turn, so that idle keys go as fast as others come.
+func (s *Store) freeIdle() {
+	s.sweep++
+	if s.sweep >= len(s.order) {
+		s.sweep = 0
+	}
+	t := s.order[s.sweep]
+	current := t == s.last
+	if number := t.awake; number != none && (!current || s.keys.at(number) != s.key) {
+		k := s.keys.at(number)
+		if t.idle(k, s.latest) {
+			s.bytes -= k.rest(t)
+			k.resting = true
+			t.awake = k.newer
+			if len(k.states) == 0 {
+				s.remove(t, number)
+			}
+		}
+	}
+	if number := t.oldest; number != none && s.keys.at(number).resting {
+		if k := s.keys.at(number); k.forgotten(s.latest) {
+			s.remove(t, number)
+		}
+	}
+}

@@ -1,0 +1,124 @@
+package query
+
+import (
+	"strconv"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/gofiber/fiber/v2"
+
+	"keypulse/internal/answer"
+	"keypulse/internal/httpapi"
+	"keypulse/schema"
+)
+
+// What every key is until its owner says otherwise.
+const (
+	keyTypeUnknown  = "unknown"
+	keyStatusActive = "active"
+)
+
+// selectKeys and the texts below make the statement: the keys' sums, joined with how many alerts each has open. Both
+// halves take the same keys, and a page picks its keys first, from the order that the table has, so that it does not
+// sum up a million others.
+const (
+	selectKeys = `SELECT k.key_id, k.events, k.first, k.last, a.open
+FROM (
+    SELECT
+        key_id, sum(n) AS events,
+        toUnixTimestamp64Milli(min(first_activity)) AS first, toUnixTimestamp64Milli(max(last_activity)) AS last
+    FROM keys
+    WHERE `
+	joinAlerts = `
+    GROUP BY key_id
+) AS k
+LEFT JOIN (
+    SELECT key_id, uniqExact(id) AS open
+    FROM alerts
+    WHERE `
+	endKeys = `
+    GROUP BY key_id
+) AS a ON a.key_id = k.key_id
+ORDER BY k.key_id`
+)
+
+var keyParams = []string{"q", "limit", "cursor"}
+
+// listKeys is GET /api/keys: by name, which is the key_id until a key is given one, in the order of its bytes. With a
+// limit it is a page, without one it is every key, streamed.
+func (q *Query) listKeys(c *fiber.Ctx) error {
+	p, err := parseParams(c, keyParams...)
+	if err != nil {
+		return err
+	}
+	tenant := httpapi.IdentityOf(c).Tenant
+	limit, _ := p.integer("limit", 1, maxLimit)
+	sql, args := keysStatement(tenant, p, limit)
+	if err := p.err(); err != nil {
+		return err
+	}
+	out := newPage(listKeys, "keys", limit)
+	if limit == 0 {
+		return q.streamKeys(c, out, sql, args)
+	}
+	j := q.begin(c, q.cfg.StatementTimeout)
+	defer j.end()
+	err = j.each("keys", sql, args, func(rows driver.Rows) error {
+		return addKey(out, tenant, rows)
+	})
+	if err != nil {
+		return err
+	}
+	return out.send(c)
+}
+
+// keysStatement is the statement for a page of limit keys, for all of them when it is 0.
+func keysStatement(tenant schema.Tenant, p *params, limit int) (sql string, args []any) {
+	w := tenantIs(tenant)
+	if part, ok := p.text("q"); ok {
+		w.and("positionCaseInsensitiveUTF8(key_id, {q:String}) > 0")
+		w.bind("q", part)
+	}
+	if at, ok := p.cursor(listKeys); ok {
+		w.and("key_id > {at:String}")
+		w.bind("at", at.name)
+	}
+	keys := w.String() + "\n  AND n > 0"
+	alerts := w.String() + "\n  AND rule_id != ''"
+	if limit > 0 {
+		w.bind("rows", limit+1)
+		page := "\n  AND key_id IN (SELECT key_id FROM keys WHERE " + keys +
+			"\n      ORDER BY key_id LIMIT 1 BY key_id LIMIT {rows:UInt64})"
+		keys, alerts = keys+page, alerts+page
+	}
+	return selectKeys + keys + joinAlerts + alerts + endKeys, w.args
+}
+
+// keysSettings let the server sum up keys in the order in which they lie, a few at a time.
+func keysSettings() clickhouse.Settings {
+	return clickhouse.Settings{"optimize_aggregation_in_order": 1}
+}
+
+// addKey reads a row of the statement and adds it to the page.
+func addKey(out *page, tenant schema.Tenant, rows driver.Rows) error {
+	var key string
+	var events, open uint64
+	var first, last int64
+	if err := rows.Scan(&key, &events, &first, &last, &open); err != nil {
+		return err
+	}
+	out.add(place{name: key}, func(b []byte) []byte {
+		b = append(b, `{"id":`...)
+		b = strconv.AppendInt(b, schema.KeyNumber(tenant, key), 10)
+		b = answer.AppendString(append(b, `,"name":`...), key)
+		b = append(b, `,"key_type":"`+keyTypeUnknown+`","status":"`+keyStatusActive+`","event_count":`...)
+		b = strconv.AppendUint(b, events, 10)
+		b = answer.AppendTime(append(b, `,"last_activity":`...), schema.Millis(last))
+		b = answer.AppendString(append(b, `,"key_id":`...), key)
+		b = answer.AppendTime(append(b, `,"first_activity":`...), schema.Millis(first))
+		b = append(b, `,"open_alerts":`...)
+		b = strconv.AppendUint(b, open, 10)
+		return append(b, '}')
+	})
+	return nil
+}

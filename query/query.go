@@ -1,0 +1,99 @@
+package query
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/gofiber/fiber/v2"
+	"go.uber.org/zap"
+
+	"keypulse/internal/auth"
+	"keypulse/internal/httpapi"
+	"keypulse/rules"
+	"keypulse/schema"
+)
+
+// Config says what a [Query] reads and how much one request may cost. A zero field with a default takes it.
+type Config struct {
+	DB   driver.Conn // of package store
+	Book *rules.Book // the rules as the log has them; the caller feeds it
+	// AppendRule writes a rule's version to the control topic and returns the offset it got, when all in-sync replicas
+	// have it. It is called from many goroutines.
+	AppendRule func(ctx context.Context, rec schema.RuleRecord) (offset int64, err error)
+	Log        *zap.Logger      // default: none
+	Now        func() time.Time // default time.Now
+
+	StatementTimeout time.Duration // for a statement, to its last row; default 10 s
+	StreamTimeout    time.Duration // for a list without a limit, to its last byte; default 2 min
+	StatementMemory  uint64        // bytes that a statement may hold in the server; default 1 GiB
+	StatsAge         time.Duration // how old the statistics that are shown may be; default 1 s
+	// RuleDelay is how long after its acceptance a rule's version judges events; default 2 s, as the rules' reference says.
+	RuleDelay time.Duration
+}
+
+func (cfg Config) withDefaults() Config {
+	if cfg.Log == nil {
+		cfg.Log = zap.NewNop()
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.StatementTimeout == 0 {
+		cfg.StatementTimeout = 10 * time.Second
+	}
+	if cfg.StreamTimeout == 0 {
+		cfg.StreamTimeout = 2 * time.Minute
+	}
+	if cfg.StatementMemory == 0 {
+		cfg.StatementMemory = 1 << 30
+	}
+	if cfg.StatsAge == 0 {
+		cfg.StatsAge = time.Second
+	}
+	if cfg.RuleDelay == 0 {
+		cfg.RuleDelay = 2 * time.Second
+	}
+	return cfg
+}
+
+// Query answers the read side of the API. Its handlers run in any number of goroutines.
+type Query struct {
+	cfg        Config
+	statements atomic.Uint64 // numbers the statements, for their ids
+	stats      statsCache
+}
+
+// New makes the read side. It asks nothing of the database yet.
+func New(cfg Config) *Query { return &Query{cfg: cfg.withDefaults()} }
+
+// Register puts the routes on app. The statistics are public; the caller names their path, [StatsPath], in
+// httpapi.Config.Public.
+func (q *Query) Register(app fiber.Router) {
+	read, write := httpapi.Require(auth.ScopeRead), httpapi.Require(auth.ScopeRules)
+	app.Get("/api/events", read, q.listEvents)
+	app.Get("/api/events/:id<int>", read, q.showEvent)
+	app.Get("/api/keys", read, q.listKeys)
+	app.Get(StatsPath, q.showStats)
+	app.Get("/api/alerts", read, q.listAlerts)
+	app.Get("/api/alerts/:id", read, q.showAlert)
+	app.Get("/api/rules", read, q.listRules)
+	app.Post("/api/rules", write, q.createRule)
+	app.Post("/api/rules/validate", write, q.validateRule)
+	app.Get("/api/rules/:id", read, q.showRule)
+	app.Put("/api/rules/:id", write, q.replaceRule)
+	app.Delete("/api/rules/:id", write, q.deleteRule)
+}
+
+// StatsPath is the one path that takes no authentication.
+const StatsPath = "/api/stats"
+
+// Check says why the database does not answer, nil when it does: for /readyz.
+func (q *Query) Check(ctx context.Context) error {
+	if err := q.cfg.DB.Ping(ctx); err != nil {
+		return fmt.Errorf("ping clickhouse: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,95 @@
+package query
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/gofiber/fiber/v2"
+
+	"keypulse/internal/answer"
+	"keypulse/internal/httpapi"
+	"keypulse/rules"
+	"keypulse/schema"
+)
+
+// answerRule answers with one version of a rule.
+func (q *Query) answerRule(c *fiber.Ctx, status int, v rules.Version) error {
+	members, err := q.ruleMembers(v)
+	if err != nil {
+		return err
+	}
+	return httpapi.Raw(c, status, append(append([]byte(`{"success":true,`), members...), '}'))
+}
+
+// ruleMembers writes a version's members, without braces: the rule's own, then those of the version.
+func (q *Query) ruleMembers(v rules.Version) ([]byte, error) {
+	b, err := plainRule(v.Rule)
+	if err != nil {
+		return nil, err
+	}
+	b = b[1 : len(b)-1]
+	b = strconv.AppendInt(append(b, `,"version":`...), v.Version, 10)
+	b = answer.AppendTime(append(b, `,"created_at":`...), v.At)
+	b = answer.AppendString(append(b, `,"by":`...), v.By)
+	b = append(b, `,"complete_from":`...)
+	at, ok := q.completeFrom(v)
+	if !ok {
+		return append(b, "null"...), nil
+	}
+	return answer.AppendTime(b, at), nil
+}
+
+// completeFrom returns the time from which every window of the version's aggregates is complete: from then on no window
+// reaches back to before the version was in force. It is a promise for the worst case. An aggregate that another rule
+// kept before is complete earlier. since_last has no window; it knows what came after the version. A version without
+// windows has none, for it is complete at once.
+func (q *Query) completeFrom(v rules.Version) (schema.Millis, bool) {
+	longest := v.Program.LongestWindow()
+	if longest == 0 {
+		return 0, false
+	}
+	return v.At + schema.Millis((q.cfg.RuleDelay+longest)/time.Millisecond), true
+}
+
+// plainRule writes a rule as JSON with no more escapes than it needs, so that && in a condition stays readable.
+func plainRule(r rules.Rule) ([]byte, error) {
+	raw, err := json.Marshal(r)
+	if err != nil {
+		return nil, fmt.Errorf("encode rule %s: %w", r.ID, err)
+	}
+	b, err := jsontext.AppendFormat(nil, raw)
+	if err != nil {
+		return nil, fmt.Errorf("encode rule %s: %w", r.ID, err)
+	}
+	return bytes.TrimSpace(b), nil
+}
+
+// cost is the answer of POST /api/rules/validate.
+type cost struct {
+	Success    bool            `json:"success"`
+	Rule       json.RawMessage `json:"rule"` // with the defaults
+	Aggregates []aggregateCost `json:"aggregates"`
+	WorstBytes int             `json:"worst_bytes"` // for one key, when no other rule shares an aggregate
+}
+
+type aggregateCost struct {
+	Text          string  `json:"text"` // in canonical spelling
+	WindowSeconds float64 `json:"window_seconds"`
+	WorstBytes    int     `json:"worst_bytes"`
+}
+
+func answerCost(c *fiber.Ctx, program *rules.Program) error {
+	rule, err := plainRule(program.Rule())
+	if err != nil {
+		return err
+	}
+	all := make([]aggregateCost, 0, len(program.Aggregates()))
+	for _, a := range program.Aggregates() {
+		all = append(all, aggregateCost{Text: a.Text, WindowSeconds: a.Window.Seconds(), WorstBytes: a.WorstBytes()})
+	}
+	return httpapi.JSON(c, fiber.StatusOK, cost{Success: true, Rule: rule, Aggregates: all, WorstBytes: program.WorstBytes()})
+}

@@ -1,0 +1,197 @@
+package rules
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+// compileErrors returns the errors of a condition.
+func compileErrors(t *testing.T, when string) Errors {
+	t.Helper()
+	_, err := Compile(ruleWhen("r", when))
+	var errs Errors
+	if err != nil && !errors.As(err, &errs) {
+		t.Fatalf("%s: %T is no Errors", when, err)
+	}
+	return errs
+}
+
+func TestCompileErrors(t *testing.T) {
+	// place is "line:column".
+	refused := func(when, place, message string) {
+		t.Helper()
+		errs := compileErrors(t, when)
+		if len(errs) != 1 {
+			t.Errorf("%s: %d errors: %v", when, len(errs), errs)
+			return
+		}
+		if got := fmt.Sprintf("%d:%d", errs[0].Line, errs[0].Column); got != place || !strings.Contains(errs[0].Message, message) {
+			t.Errorf("%s: %s %s, want %s %s", when, got, errs[0].Message, place, message)
+		}
+		if errs[0].Field != "when" || !strings.HasSuffix(errs[0].Snippet, "^") {
+			t.Errorf("%s: field %q, snippet %q", when, errs[0].Field, errs[0].Snippet)
+		}
+	}
+
+	// Names, with the nearest one.
+	refused(`event_typ == "export"`, "1:1", `(did you mean "event_type"?)`)
+	refused(`event_type == "a" and sevrity == "b"`, "1:23", `(did you mean "severity"?)`)
+	refused("true &&\n  cuont(\"10m\") > 3", "2:3", `there is no function "cuont" (did you mean "count"?)`)
+	refused(`nosuchthing == 1`, "1:1", `has no field "nosuchthing"`)
+	refused(`count > 1`, "1:1", `count is a function`)
+	refused(`lowr(actor) == "a"`, "1:1", `(did you mean "lower"?)`)
+	refused(`actor.name == 1`, "1:7", `a string has no members`)
+	refused(`actor.trim() == ""`, "1:7", `only functions can be called`)
+
+	// Syntax.
+	refused(`event_type == `, "1:14", `unexpected token EOF`)
+	refused(`event_type == "a`, "1:17", `literal not terminated`)
+	refused(`(true`, "1:5", `unexpected token EOF`)
+	refused(`true true`, "1:6", `unexpected token`)
+
+	// Types.
+	refused(`event_type`, "1:1", `when must be true or false, not a string`)
+	refused(`count("10m")`, "1:1", `when must be true or false, not a number`)
+	refused(`nil`, "1:1", `when must be true or false`)
+	refused(`event_type + "x" == "y"`, "1:12", `strings cannot be joined`)
+	refused(`event_type * 2 == 4`, "1:12", `needs numbers, not a string`)
+	refused(`event_type && true`, "1:1", `needs booleans, not a string`)
+	refused(`!count("1h")`, "1:1", `needs a boolean, not a number`)
+	refused(`"a" in "abc"`, "1:5", `needs an array or a map, not a string`)
+	refused(`1 ? true : false`, "1:1", `a condition must be a boolean`)
+
+	// Aggregates.
+	refused(`count() > 1`, "1:1", `count is written count(window) or count(window, where)`)
+	refused(`count("10m", true, true) > 1`, "1:1", `count is written`)
+	refused(`sum("10m") > 1`, "1:1", `sum is written sum(window, value) or sum(window, value, where)`)
+	refused(`since_last() > 1`, "1:1", `since_last is written since_last(where)`)
+	refused(`count(actor) > 1`, "1:7", `must be a literal`)
+	refused(`count("10 minutes") > 1`, "1:7", `"10 minutes" is not a duration`)
+	refused(`count("999ms") > 1`, "1:7", `at least 1s and at most 30d`)
+	refused(`count("31d") > 1`, "1:7", `at least 1s and at most 30d`)
+	refused(`count("1h", 5) > 1`, "1:13", `where must be a boolean, not a number`)
+	refused(`count("1h", count("1h") > 1) > 1`, "1:13", `count cannot be inside of an aggregate`)
+	refused(`sum("1h", rate("1h")) > 1`, "1:11", `rate cannot be inside of an aggregate`)
+	refused(`max(1, 2) == 2`, "1:5", `the window of max must be a literal`)
+
+	// Literals that are checked while compiling.
+	refused(`hour("Mars/Olympus") == 1`, "1:6", `is not a time zone`)
+	refused(`hour("Local") == 1`, "1:6", `is not a time zone`)
+	refused(`hour(actor) == 1`, "1:6", `must be a literal`)
+	refused(`cidr(source_ip, "10.0.0.0") `, "1:17", `is not a network`)
+	refused(`cidr(source_ip, actor)`, "1:17", `must be a literal`)
+	refused(`actor matches "("`, "1:15", `not a regular expression`)
+	refused(`actor matches key_id`, "1:15", `must be a literal`)
+
+	// What the language leaves out.
+	refused(`1..3 == [1]`, "1:2", `ranges`)
+	refused(`now() == 1`, "1:1", `now() is not allowed in a rule`)
+	refused(`date("2026-01-01") == 1`, "1:1", `date() is not allowed`)
+	refused(`map(details.a, #) == []`, "1:1", `map() is not allowed`)
+	refused(`filter(details.a, # > 1) == []`, "1:1", `filter() is not allowed`)
+	refused(`all(details.a, {# > 1})`, "1:1", `all() is not allowed`)
+	refused(`reduce(details.a, #acc + #, 0) > 1`, "1:1", `reduce() is not allowed`)
+	refused(`repeat("a", 100) == ""`, "1:1", `repeat() is not allowed`)
+	refused(`toJSON(details) == ""`, "1:1", `toJSON() is not allowed`)
+	refused(`fromJSON("1") == 1`, "1:1", `fromJSON() is not allowed`)
+	refused(`join(["a"]) == ""`, "1:1", `join() is not allowed`)
+	refused(`$env.actor == ""`, "1:1", `$env is not allowed`)
+	refused(`let x = 1; x == 1`, "1:5", `variables`)
+	refused(`true; false`, "1:1", `one expression`)
+	refused(`b"a" == actor`, "1:1", `byte strings`)
+}
+
+func TestAllErrorsAtOnce(t *testing.T) {
+	errs := compileErrors(t, `event_typ == "a" && foo() && actor contains sevrity`)
+	if len(errs) != 3 {
+		t.Fatalf("%d errors, want 3:\n%v", len(errs), errs)
+	}
+	want := ` | event_typ == "a" && foo() && actor contains sevrity` + "\n" + ` | ....................^`
+	if errs[1].Snippet != want {
+		t.Errorf("snippet\n%s\nwant\n%s", errs[1].Snippet, want)
+	}
+	if text := errs.Error(); !strings.Contains(text, "1:21: when: there is no function \"foo\"\n | event_typ") {
+		t.Errorf("errors read\n%s", text)
+	}
+}
+
+func TestMessageErrors(t *testing.T) {
+	r := ruleWhen("r", `true`)
+	r.Message = "é {{key_id}}\n and {{ key_idd }} {{ 1"
+	_, err := Compile(r)
+	var errs Errors
+	if !errors.As(err, &errs) || len(errs) != 2 {
+		t.Fatalf("errors %v", err)
+	}
+	if e := errs[0]; e.Field != "message" || e.Line != 2 || e.Column != 9 || !strings.Contains(e.Message, `"key_id"`) {
+		t.Errorf("first error %+v", e)
+	}
+	if e := errs[1]; e.Line != 2 || e.Column != 20 || !strings.Contains(e.Message, "not closed") {
+		t.Errorf("second error %+v", e)
+	}
+}
+
+// TestAttacks tries what traps.md lists, and relatives of it: each is refused in under a millisecond.
+func TestAttacks(t *testing.T) {
+	nested := strings.Repeat("1 < (", 60) + "1" + strings.Repeat(") < 1", 60)
+	attacks := map[string]string{
+		"doubling strings":        `reduce(1..31, #acc + #acc, "a") == ""`,
+		"a megabyte of brackets":  strings.Repeat("(", 1<<20),
+		"4 KiB of brackets":       strings.Repeat("(", 4<<10),
+		"other brackets":          strings.Repeat("[", 2<<10) + strings.Repeat("]", 2<<10),
+		"maps":                    strings.Repeat("{a:", 1<<10),
+		"brackets after a quote":  `"\"" == ` + strings.Repeat("(", 100),
+		"negations":               strings.Repeat("!", 4<<10),
+		"string +":                `actor + actor == ""`,
+		"repeat":                  `repeat(actor, 1000000) == ""`,
+		"range":                   `len(1..1000000000) > 1`,
+		"nested predicates":       `all(1..10000, all(1..10000, all(1..10000, true)))`,
+		"shadowed predicate":      `::count(1..1000000, true) > 1`,
+		"a shared comparison":     nested,
+		"a large pattern":         `actor matches "((a{1,100}){1,100}){1,100}"`,
+		"many repetitions":        `actor matches "` + strings.Repeat("x{1000}", 30) + `"`,
+		"a long pattern":          `actor matches "` + strings.Repeat("a", 300) + `"`,
+		"a pattern from an event": `actor matches details.pattern`,
+		"quotes in quotes":        `toJSON(toJSON(toJSON(details))) == ""`,
+		"environment":             `$env["actor"] == ""`,
+		"a variable":              `let a = [1]; let b = [a, a]; let c = [b, b]; c == c`,
+	}
+	for name, when := range attacks {
+		t.Run(name, func(t *testing.T) {
+			best := time.Hour
+			for range 5 {
+				start := time.Now()
+				_, err := Compile(ruleWhen("r", when))
+				best = min(best, time.Since(start))
+				if err == nil {
+					t.Fatal("it compiles")
+				}
+			}
+			if best > time.Millisecond && !raceEnabled {
+				t.Errorf("refused in %v", best)
+			}
+		})
+	}
+}
+
+// TestDepthIsBounded runs the deepest expressions that the guard lets through.
+func TestDepthIsBounded(t *testing.T) {
+	for name, when := range map[string]string{
+		"brackets":  strings.Repeat("(", MaxBrackets) + "true" + strings.Repeat(")", MaxBrackets),
+		"terms":     strings.Repeat("true && ", 500) + "true",
+		"minus":     strings.Repeat("-", 64) + "1 == 1",
+		"not":       strings.Repeat("not ", 1000) + "true",
+		"power":     strings.Repeat("1 ** ", 700) + "1 == 1",
+		"ternaries": strings.Repeat("false ? true : ", 250) + "true",
+		"strings":   `actor != "` + strings.Repeat("(", 1000) + `" // ` + strings.Repeat("(", 1000),
+	} {
+		t.Run(name, func(t *testing.T) {
+			if !holds(t, when, event()) {
+				t.Error("does not hold")
+			}
+		})
+	}
+}

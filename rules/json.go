@@ -1,0 +1,318 @@
+package rules
+
+import (
+	"encoding/json"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"unsafe"
+)
+
+// The reader of `details`: it walks the JSON text and decodes only what a rule asks for. The text was checked when
+// the event was accepted; what is malformed all the same reads as nil.
+
+// step is one step of a path: a member's name, or an index into a list (from its end when negative).
+type step struct {
+	name    string
+	index   int
+	isIndex bool
+}
+
+// lookup returns the value at path below the JSON text.
+func lookup(text string, path []step) Value {
+	for _, s := range path {
+		var ok bool
+		if s.isIndex {
+			text, ok = element(text, s.index)
+		} else {
+			text, ok = memberOf(text, s.name)
+		}
+		if !ok {
+			return Value{}
+		}
+	}
+	return decodeValue(text)
+}
+
+// textOf returns b as a string without copying. The caller keeps b unchanged for as long as it uses the string:
+// the details of an event never change.
+func textOf(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\t' || c == '\r' }
+
+// skipSpace returns the first position from i that is no space.
+func skipSpace(s string, i int) int {
+	for i < len(s) && isSpace(s[i]) {
+		i++
+	}
+	return i
+}
+
+// skipString returns the position after the string that starts at i, -1 when it does not end.
+func skipString(s string, i int) int {
+	for i++; i < len(s); i++ {
+		switch s[i] {
+		case '"':
+			return i + 1
+		case '\\':
+			i++
+		}
+	}
+	return -1
+}
+
+// skipValue returns the position after the value that starts at i, -1 when there is none.
+func skipValue(s string, i int) int {
+	if i >= len(s) {
+		return -1
+	}
+	switch s[i] {
+	case '"':
+		return skipString(s, i)
+	case '{', '[':
+		return skipNested(s, i)
+	}
+	start := i
+	for i < len(s) && s[i] != ',' && s[i] != '}' && s[i] != ']' && !isSpace(s[i]) {
+		i++
+	}
+	if i == start {
+		return -1
+	}
+	return i
+}
+
+// skipNested returns the position after the list or object that starts at i.
+func skipNested(s string, i int) int {
+	depth := 0
+	for i < len(s) {
+		switch s[i] {
+		case '"':
+			if i = skipString(s, i); i < 0 {
+				return -1
+			}
+			continue
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth--; depth == 0 {
+				return i + 1
+			}
+		}
+		i++
+	}
+	return -1
+}
+
+// eachMember calls f with the raw name (between its quotes) and the text of each member until f returns false.
+// It returns false when the text is no object.
+func eachMember(s string, f func(name, value string) bool) bool {
+	i := skipSpace(s, 0)
+	if i >= len(s) || s[i] != '{' {
+		return false
+	}
+	for i = skipSpace(s, i+1); i < len(s) && s[i] == '"'; i = skipSpace(s, i+1) {
+		end := skipString(s, i)
+		if end < 0 {
+			return false
+		}
+		name := s[i+1 : end-1]
+		if i = skipSpace(s, end); i >= len(s) || s[i] != ':' {
+			return false
+		}
+		start := skipSpace(s, i+1)
+		if i = skipValue(s, start); i < 0 {
+			return false
+		}
+		if !f(name, s[start:i]) {
+			return true
+		}
+		if i = skipSpace(s, i); i >= len(s) || s[i] != ',' {
+			break
+		}
+	}
+	return true
+}
+
+// eachElement calls f with the text of each element until f returns false; false when the text is no list.
+func eachElement(s string, f func(value string) bool) bool {
+	i := skipSpace(s, 0)
+	if i >= len(s) || s[i] != '[' {
+		return false
+	}
+	for i = skipSpace(s, i+1); i < len(s) && s[i] != ']'; i = skipSpace(s, i+1) {
+		end := skipValue(s, i)
+		if end < 0 {
+			return false
+		}
+		if !f(s[i:end]) {
+			return true
+		}
+		if i = skipSpace(s, end); i >= len(s) || s[i] != ',' {
+			break
+		}
+	}
+	return true
+}
+
+// memberOf returns the text of the member with the name.
+func memberOf(s, name string) (text string, found bool) {
+	eachMember(s, func(raw, value string) bool {
+		if raw == name || strings.IndexByte(raw, '\\') >= 0 && unquote(raw) == name {
+			text, found = value, true
+		}
+		return !found
+	})
+	return text, found
+}
+
+// element returns the text of the element at index, counted from the end when it is negative.
+func element(s string, index int) (text string, found bool) {
+	if index < 0 {
+		index += length(s)
+		if index < 0 {
+			return "", false
+		}
+	}
+	i := 0
+	eachElement(s, func(value string) bool {
+		if i == index {
+			text, found = value, true
+		}
+		i++
+		return !found
+	})
+	return text, found
+}
+
+// length is the number of members or elements.
+func length(s string) int {
+	n := 0
+	if !eachElement(s, func(string) bool { n++; return true }) {
+		eachMember(s, func(string, string) bool { n++; return true })
+	}
+	return n
+}
+
+// decodeValue decodes one JSON value. A string without escapes, a list and an object alias s.
+func decodeValue(s string) Value {
+	if s == "" {
+		return Value{}
+	}
+	switch s[0] {
+	case '"':
+		raw := s[1:max(1, len(s)-1)]
+		if strings.IndexByte(raw, '\\') >= 0 {
+			raw = unquote(raw)
+		}
+		return String(raw)
+	case '{':
+		return Value{kind: KindObject, str: s}
+	case '[':
+		return Value{kind: KindList, str: s}
+	case 't':
+		return Bool(true)
+	case 'f':
+		return Bool(false)
+	case 'n':
+		return Value{}
+	default:
+		return decodeNumber(s)
+	}
+}
+
+// decodeNumber reads a JSON number. A whole number is an integer however it is written; one that no float holds
+// becomes the largest of its sign, so that nobody slips below a limit by writing 1e999.
+func decodeNumber(s string) Value {
+	if n, ok := smallInt(s); ok {
+		return Int(n)
+	}
+	if n, err := strconv.ParseInt(s, 10, 64); err == nil {
+		return Int(n)
+	}
+	f, err := strconv.ParseFloat(s, 64)
+	switch {
+	case math.IsInf(f, 1):
+		f = math.MaxFloat64
+	case math.IsInf(f, -1):
+		f = -math.MaxFloat64
+	case err != nil:
+		return Value{}
+	}
+	if n, ok := wholeNumber(f); ok {
+		return Int(n)
+	}
+	return Float(f)
+}
+
+// smallInt reads the usual number: a few digits, perhaps with a sign.
+func smallInt(s string) (int64, bool) {
+	digits := strings.TrimPrefix(s, "-")
+	if len(digits) == 0 || len(digits) > 18 {
+		return 0, false
+	}
+	var n int64
+	for i := range len(digits) {
+		c := digits[i] - '0'
+		if c > 9 {
+			return 0, false
+		}
+		n = n*10 + int64(c)
+	}
+	if len(digits) < len(s) {
+		n = -n
+	}
+	return n, true
+}
+
+// unquote decodes the inside of a JSON string; "" when it is malformed.
+func unquote(raw string) string {
+	var s string
+	if json.Unmarshal([]byte(`"`+raw+`"`), &s) != nil {
+		return ""
+	}
+	return s
+}
+
+// canonical appends the value so that equal values, and only they, are equal bytes: members by name, no spaces,
+// numbers in one form.
+func canonical(b []byte, v Value) []byte {
+	switch v.kind {
+	case KindFloat:
+		if n, ok := wholeNumber(v.float()); ok {
+			return Int(n).AppendJSON(b)
+		}
+		return v.AppendJSON(b)
+	case KindList:
+		b = append(b, '[')
+		eachElement(v.str, func(s string) bool {
+			b = append(canonical(b, decodeValue(s)), ',')
+			return true
+		})
+		return append(b, ']')
+	case KindObject:
+		return canonicalObject(b, v.str)
+	default:
+		return v.AppendJSON(b)
+	}
+}
+
+func canonicalObject(b []byte, s string) []byte {
+	type pair struct{ name, value string }
+	var pairs []pair
+	eachMember(s, func(name, value string) bool {
+		if strings.IndexByte(name, '\\') >= 0 {
+			name = unquote(name)
+		}
+		pairs = append(pairs, pair{name, value})
+		return true
+	})
+	slices.SortStableFunc(pairs, func(a, b pair) int { return strings.Compare(a.name, b.name) })
+	b = append(b, '{')
+	for _, p := range pairs {
+		b = append(appendQuoted(b, p.name), ':')
+		b = append(canonical(b, decodeValue(p.value)), ',')
+	}
+	return append(b, '}')
+}

@@ -1,0 +1,117 @@
+package rules
+
+import (
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+	"unicode/utf8"
+
+	"keypulse/schema"
+)
+
+// Program is a rule that is ready to run. It is immutable, but for a counter, and may be used by any number of
+// goroutines at once.
+type Program struct {
+	// Version is the rule's version in a [Book], from 1; 0 for a program of no book.
+	Version int64
+
+	rule     Rule
+	when     func(*Scope) bool
+	message  []part
+	tables   tables
+	needs    needs
+	failures atomic.Uint64
+}
+
+// Compile checks a rule, its fields and its expressions, and makes it ready to run. The error is [Errors], with
+// everything that is wrong.
+func Compile(r Rule) (*Program, error) {
+	errs := r.check()
+	p := &Program{rule: r}
+	if strings.TrimSpace(r.When) != "" {
+		when, tree := compileExpression("when", r.When, r.When, 0, &p.tables, &errs)
+		if !when.typ.may(boolType) || len(errs) == 0 && when.typ == nilType {
+			errs = append(errs, Error{Field: "when", Message: "when must be true or false, not " + when.typ.String()}.at(r.When, 0))
+		}
+		p.when = when.condition()
+		if tree != nil {
+			p.needs = needsOf(tree)
+		}
+	} else if r.When != "" {
+		errs = append(errs, fieldError("when", "is empty: a boolean expression over the event"))
+	}
+	if len(errs) == 0 || utf8.RuneCountInString(r.Message) <= MaxMessage {
+		p.message = compileTemplate(r.Message, &p.tables, &errs)
+	}
+	if n := len(p.tables.aggregates); n > MaxAggregates {
+		errs = append(errs, fieldError("when", "has %d different aggregates; a tenant may have %d", n, MaxAggregates))
+	}
+	if err := errs.err(); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// Rule returns the rule that was compiled.
+func (p *Program) Rule() Rule { return p.rule }
+
+// Aggregates returns the aggregates of when and message, each once, in the order in which they are written.
+func (p *Program) Aggregates() []*Aggregate { return slices.Clone(p.tables.aggregates) }
+
+// LongestWindow returns the longest window of the rule's aggregates; 0 when it has none.
+func (p *Program) LongestWindow() time.Duration {
+	var longest time.Duration
+	for _, a := range p.tables.aggregates {
+		longest = max(longest, a.Window)
+	}
+	return longest
+}
+
+// WorstBytes is the most memory that the rule's aggregates take for one key, when no other rule shares them.
+func (p *Program) WorstBytes() int {
+	sum := 0
+	for _, a := range p.tables.aggregates {
+		sum += a.WorstBytes()
+	}
+	return sum
+}
+
+// Failures returns how often the rule failed while it ran: 0, unless KeyPulse has a bug.
+func (p *Program) Failures() uint64 { return p.failures.Load() }
+
+// Message returns the rule's message for an event for which it held, at most [MaxRendered] bytes. The values are
+// those that the event's windows gave for a set with the rule; with the zero Values all aggregates are empty.
+func (p *Program) Message(e *schema.Event, values Values) (text string) {
+	defer func() {
+		if recover() != nil {
+			p.failures.Add(1)
+			text = p.rule.Name
+		}
+	}()
+	return render(p.message, p.bind(e, values))
+}
+
+// ValuesJSON returns the rule's aggregates and their values as a JSON object, in the order of [Program.Aggregates].
+func (p *Program) ValuesJSON(values Values) []byte {
+	s := p.bind(&schema.Event{}, values)
+	b := []byte{'{'}
+	for i, a := range p.tables.aggregates {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(appendQuoted(b, a.Text), ':')
+		b = s.aggregateValue(i).AppendJSON(b)
+	}
+	return append(b, '}')
+}
+
+// bind returns the scope of the values, bound to the program's expressions.
+func (p *Program) bind(e *schema.Event, values Values) *Scope {
+	s := values.scope
+	if s == nil || !s.set.has(p) {
+		s = NewSet([]*Program{p}).begin(e)
+	}
+	s.bound = &s.set.rules[s.set.numbers[p]].binding
+	return s
+}

@@ -1,0 +1,187 @@
+package rules
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"keypulse/schema"
+)
+
+// The limits of a tenant.
+const (
+	MaxRules      = 1000
+	MaxAggregates = 500 // different ones, over all rules
+)
+
+// Set is the enabled rules of one tenant in the order of their ids, with their aggregates, each once. It is
+// immutable: a change of a rule makes a new set.
+type Set struct {
+	rules      []boundProgram
+	numbers    map[*Program]int
+	aggregates []*Aggregate
+	bindings   []binding // of the aggregates' where and value
+	paths      []path
+	longest    time.Duration
+
+	ruleIndex      index
+	aggregateIndex index
+}
+
+type boundProgram struct {
+	*Program
+	binding binding
+}
+
+// NewSet returns the set of the programs that are enabled.
+func NewSet(programs []*Program) *Set {
+	s := &Set{numbers: map[*Program]int{}}
+	enabled := slices.DeleteFunc(slices.Clone(programs), func(p *Program) bool { return !p.rule.Enabled })
+	slices.SortStableFunc(enabled, func(a, b *Program) int { return strings.Compare(a.rule.ID, b.rule.ID) })
+	numbering := &numbering{set: s, paths: map[string]int32{}, aggregates: map[string]int32{}}
+	ruleNeeds := make([]needs, 0, len(enabled))
+	for i, p := range enabled {
+		s.rules = append(s.rules, boundProgram{p, numbering.bind(&p.tables)})
+		s.numbers[p] = i
+		ruleNeeds = append(ruleNeeds, p.needs)
+	}
+	aggregateNeeds := make([]needs, 0, len(s.aggregates))
+	for _, a := range s.aggregates {
+		aggregateNeeds = append(aggregateNeeds, a.needs)
+		s.longest = max(s.longest, a.Window)
+	}
+	s.ruleIndex, s.aggregateIndex = newIndex(ruleNeeds), newIndex(aggregateNeeds)
+	return s
+}
+
+// numbering gives a set's numbers to the paths and aggregates of its programs.
+type numbering struct {
+	set               *Set
+	paths, aggregates map[string]int32
+}
+
+func (n *numbering) bind(t *tables) binding {
+	var b binding
+	for _, p := range t.paths {
+		number, ok := n.paths[p.key]
+		if !ok {
+			number = int32(len(n.set.paths))
+			n.paths[p.key] = number
+			n.set.paths = append(n.set.paths, p)
+		}
+		b.paths = append(b.paths, number)
+	}
+	for _, a := range t.aggregates {
+		number, ok := n.aggregates[a.key]
+		if !ok {
+			number = int32(len(n.set.aggregates))
+			n.aggregates[a.key] = number
+			n.set.aggregates = append(n.set.aggregates, a)
+			n.set.bindings = append(n.set.bindings, n.bind(&a.tables))
+		}
+		b.aggregates = append(b.aggregates, number)
+	}
+	return b
+}
+
+// Programs returns the enabled rules in the order of their ids.
+func (s *Set) Programs() []*Program {
+	list := make([]*Program, len(s.rules))
+	for i := range s.rules {
+		list[i] = s.rules[i].Program
+	}
+	return list
+}
+
+// Len is the number of enabled rules.
+func (s *Set) Len() int { return len(s.rules) }
+
+// Aggregates returns the aggregates of all rules, each once. The caller does not change the slice.
+func (s *Set) Aggregates() []*Aggregate { return s.aggregates }
+
+// LongestWindow is the longest window of the aggregates; 0 when there is none.
+func (s *Set) LongestWindow() time.Duration { return s.longest }
+
+func (s *Set) has(p *Program) bool {
+	_, ok := s.numbers[p]
+	return ok
+}
+
+// begin returns a scope of its own for the event, whose aggregates are empty.
+func (s *Set) begin(e *schema.Event) *Scope { return NewScope(nil).Begin(s, e).scope }
+
+// Eval judges an event: it evaluates the rules that can hold for it, in the order of their ids, and then calls hit
+// for each that holds. values are what [Scope.Begin] gave for this set and this event (package window does it); with
+// the zero Values all aggregates are empty. A rule that fails is counted, here and in [Program.Failures], and stops
+// no other.
+func (s *Set) Eval(e *schema.Event, values Values, hit func(*Program)) (errs int) {
+	scope := values.scope
+	if scope == nil || scope.set != s {
+		scope = s.begin(e)
+	}
+	list := s.ruleIndex.find(scope.event, &scope.candidates)
+	scope.hits = scope.hits[:0]
+	for next := 0; next < len(list); {
+		var failed bool
+		if next, failed = s.evalFrom(scope, list, next); failed {
+			errs++
+		}
+	}
+	for _, p := range scope.hits {
+		hit(p)
+	}
+	return errs
+}
+
+// evalFrom evaluates the rules of list from next on until one fails, and returns where to go on.
+func (s *Set) evalFrom(scope *Scope, list []int32, next int) (after int, failed bool) {
+	defer func() {
+		if recover() != nil {
+			s.rules[list[next]].failures.Add(1)
+			after, failed = next+1, true
+		}
+	}()
+	for ; next < len(list); next++ {
+		r := &s.rules[list[next]]
+		scope.bound = &r.binding
+		if r.when(scope) {
+			scope.hits = append(scope.hits, r.Program)
+		}
+	}
+	return next, false
+}
+
+// Touched returns the numbers of the aggregates whose where can hold for the event of values, in rising order:
+// [Set.Matches] tells whether it does. The list is valid until the next call.
+func (s *Set) Touched(values Values) []int32 {
+	return s.aggregateIndex.find(values.scope.event, &values.scope.candidates)
+}
+
+// Matches reports whether aggregate i counts the event.
+func (s *Set) Matches(i int, values Values) bool {
+	a := s.aggregates[i]
+	if a.where == nil {
+		return true
+	}
+	// An aggregate may be asked for while a rule runs: what was bound is bound again.
+	scope := values.scope
+	bound := scope.bound
+	scope.bound = &s.bindings[i]
+	holds := a.where(scope)
+	scope.bound = bound
+	return holds
+}
+
+// ValueOf returns what the event gives to aggregate i: nil for an aggregate without a value.
+func (s *Set) ValueOf(i int, values Values) Value {
+	a := s.aggregates[i]
+	if a.value == nil {
+		return Value{}
+	}
+	scope := values.scope
+	bound := scope.bound
+	scope.bound = &s.bindings[i]
+	v := a.value(scope)
+	scope.bound = bound
+	return v
+}

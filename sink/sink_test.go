@@ -1,0 +1,364 @@
+package sink_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"keypulse/internal/broker"
+	"keypulse/internal/broker/brokertest"
+	"keypulse/internal/engine/enginetest"
+	"keypulse/internal/store"
+	"keypulse/schema"
+	"keypulse/sink"
+)
+
+const partitions = 3
+
+// The environment of a process that a test starts as a sink of its own, to be killed.
+const (
+	childBroker = "KEYPULSE_TEST_SINK_BROKER"
+	childDSN    = "KEYPULSE_TEST_SINK_DSN"
+)
+
+func TestMain(m *testing.M) {
+	if addr := os.Getenv(childBroker); addr != "" {
+		fmt.Fprintln(os.Stderr, runChild(addr, os.Getenv(childDSN)))
+		os.Exit(1)
+	}
+	enginetest.Main(m)
+}
+
+func runChild(addr, dsn string) error {
+	ctx := context.Background()
+	c, log, err := brokertest.Connect(ctx, addr, partitions)
+	if err != nil {
+		return err
+	}
+	db, err := store.Open(ctx, dsn)
+	if err != nil {
+		return err
+	}
+	return newSink(c, log, db).Run(ctx)
+}
+
+func newSink(c *broker.Client, log schema.LogRecord, db driver.Conn) *sink.Sink {
+	return sink.New(sink.Config{
+		Client: c, Incarnation: log, DB: db, BatchWait: 20 * time.Millisecond, Log: zap.NewNop(), Metrics: prometheus.NewRegistry(),
+	})
+}
+
+// soak is how many times as much a test does when it is asked for its full count.
+func soak(small, full int) int {
+	if os.Getenv("KEYPULSE_SOAK") != "" {
+		return full
+	}
+	return small
+}
+
+// feed writes events and their verdicts, as ingest and the processor would, and counts them.
+type feed struct {
+	t        testing.TB
+	random   *rand.Rand
+	log      schema.LogRecord
+	events   []*broker.Append
+	verdicts []*broker.Append
+	next     [partitions]int64
+	logTime  [partitions]schema.Millis
+	alerts   int
+	hits     int
+	dups     int
+}
+
+func newFeed(t testing.TB, c *broker.Client, log schema.LogRecord) *feed {
+	f := &feed{t: t, random: rand.New(rand.NewPCG(1, 1)), log: log}
+	for p := range int32(partitions) {
+		f.events = append(f.events, broker.NewAppend(c, schema.TopicEvents, p, broker.DefaultProducerConfig()))
+		f.verdicts = append(f.verdicts, broker.NewAppend(c, schema.TopicVerdicts, p, broker.DefaultProducerConfig()))
+	}
+	return f
+}
+
+func (f *feed) chunk() {
+	f.t.Helper()
+	p := int32(f.random.IntN(partitions))
+	v := schema.Verdict{From: f.next[p], To: f.next[p] + 1 + f.random.Int64N(20), LogTime: f.logTime[p]}
+	var records []broker.Record
+	for offset := v.From; offset < v.To; offset++ {
+		e := schema.Event{
+			Tenant: "demo", KeyID: fmt.Sprint("key-", p, "-", f.random.IntN(5)), Type: "export", Severity: schema.Severity(1 + f.random.IntN(3)),
+			CreatedAt: schema.MillisOf(time.Now()) + schema.Millis(f.random.IntN(2000)) - 1000, EventID: fmt.Sprint(offset),
+		}
+		f.logTime[p] = max(f.logTime[p], e.CreatedAt)
+		records = append(records, broker.Record{Key: schema.RecordKey(e.Tenant, e.KeyID), Value: e.AppendValue(nil), Time: e.CreatedAt})
+		if x, ok := f.exception(p, offset, e.CreatedAt); ok {
+			v.Exceptions = append(v.Exceptions, x)
+		}
+	}
+	f.write(p, records, v)
+}
+
+func (f *feed) exception(p int32, offset int64, at schema.Millis) (schema.Exception, bool) {
+	id := schema.EventID(f.log.Base, offset, p)
+	switch f.random.IntN(10) {
+	case 0:
+		f.dups++
+		return schema.Exception{Offset: offset, DuplicateOf: 1 + id}, true
+	case 1:
+		f.alerts++
+		a := schema.Alert{ID: fmt.Sprint("al_", id), RuleID: "r", RuleVersion: 1, Severity: schema.Critical, EventID: id, RaisedAt: at, Values: []byte(`{}`)}
+		return schema.Exception{Offset: offset, Score: 90, Alerts: []schema.Alert{a}}, true
+	case 2:
+		f.hits++
+		return schema.Exception{Offset: offset, Hits: []schema.Hit{{AlertID: "al_hit", RaisedAt: 1000, Hits: int64(f.hits) + 1, At: at}}}, true
+	}
+	return schema.Exception{}, false
+}
+
+func (f *feed) write(p int32, records []broker.Record, v schema.Verdict) {
+	f.t.Helper()
+	first, err := f.events[p].Records(context.Background(), records...)
+	if err != nil || first != v.From {
+		f.t.Fatalf("write events: at %d, want %d: %v", first, v.From, err)
+	}
+	for range 1 + f.random.IntN(2) { // a second processor may say it again
+		if _, err := f.verdicts[p].Records(context.Background(), broker.Record{Value: v.AppendValue(nil), Time: 1}); err != nil {
+			f.t.Fatalf("write verdict: %v", err)
+		}
+	}
+	f.next[p] = v.To
+}
+
+func (f *feed) total() (n int64) {
+	for _, next := range f.next {
+		n += next
+	}
+	return n
+}
+
+// scan reads one row.
+func scan(t testing.TB, db driver.Conn, query string, dest ...any) {
+	t.Helper()
+	if err := db.QueryRow(t.Context(), query).Scan(dest...); err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+}
+
+// await waits until everything that was fed is stored.
+func (f *feed) await(db driver.Conn) {
+	f.t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for stored := uint64(0); ; {
+		scan(f.t, db, "SELECT count() FROM events", &stored)
+		if stored >= uint64(f.total()) {
+			return
+		}
+		if time.Now().After(deadline) {
+			f.t.Fatalf("%d of %d events stored", stored, f.total())
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// verify checks that every event is stored once, in events and in every rollup.
+func (f *feed) verify(db driver.Conn) {
+	f.t.Helper()
+	for p, next := range f.next {
+		var rows, distinct, first, last uint64
+		scan(f.t, db, fmt.Sprintf("SELECT count(), uniqExact(kafka_offset), min(kafka_offset), max(kafka_offset) FROM events WHERE kafka_partition = %d", p), &rows, &distinct, &first, &last)
+		if rows != uint64(next) || distinct != rows || first != 0 || last != rows-1 {
+			f.t.Errorf("partition %d: %d rows, %d offsets from %d to %d, want %d", p, rows, distinct, first, last, next)
+		}
+		for _, rollup := range []string{"keys", "activity_by_minute", "totals"} {
+			var n uint64
+			scan(f.t, db, fmt.Sprintf("SELECT sum(n_all) FROM %s WHERE kafka_partition = %d", rollup, p), &n)
+			if n != rows {
+				f.t.Errorf("partition %d: %s counts %d of %d rows", p, rollup, n, rows)
+			}
+		}
+	}
+	var n, alerts, hits uint64
+	scan(f.t, db, "SELECT sum(n) FROM totals", &n)
+	scan(f.t, db, "SELECT uniqExact(id), maxIf(hits, id = 'al_hit') FROM alerts", &alerts, &hits)
+	if want := uint64(f.total()) - uint64(f.dups); n != want {
+		f.t.Errorf("%d events counted, want %d", n, want)
+	}
+	if f.hits > 0 {
+		f.alerts++
+		defer func() { f.alerts-- }()
+		if hits != uint64(f.hits)+1 {
+			f.t.Errorf("%d hits, want %d", hits, f.hits+1)
+		}
+	}
+	if alerts != uint64(f.alerts) {
+		f.t.Errorf("%d alerts, want %d", alerts, f.alerts)
+	}
+	var falls uint64
+	scan(f.t, db, `SELECT countIf(log_time < before) FROM (SELECT log_time, lagInFrame(log_time) OVER (PARTITION BY kafka_partition ORDER BY kafka_offset) AS before FROM events)`, &falls)
+	if falls != 0 {
+		f.t.Errorf("log_time falls %d times", falls)
+	}
+}
+
+func setUp(t *testing.T) (f *feed, addr, dsn string, db driver.Conn, c *broker.Client) {
+	t.Helper()
+	addr, dsn = brokertest.StartBroker(t), enginetest.Migrated(t)
+	c, log := brokertest.Open(t, addr, partitions)
+	db, err := store.Open(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	return newFeed(t, c, log), addr, dsn, db, c
+}
+
+// start runs a sink until stop is called.
+func start(t *testing.T, s *sink.Sink) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(stop)
+	return stop
+}
+
+func TestStoresEachEventOnce(t *testing.T) {
+	f, _, _, db, c := setUp(t)
+	for _, chunks := range []int{100, 20} {
+		stop := start(t, newSink(c, f.log, db))
+		for range chunks {
+			f.chunk()
+		}
+		f.await(db)
+		stop()
+		f.verify(db)
+	}
+}
+
+func TestStopsAndStartsLoseNothing(t *testing.T) {
+	f, _, _, db, c := setUp(t)
+	for range soak(8, 100) {
+		stop := start(t, newSink(c, f.log, db))
+		for range f.random.IntN(60) {
+			f.chunk()
+		}
+		stop()
+	}
+	stop := start(t, newSink(c, f.log, db))
+	f.await(db)
+	stop()
+	f.verify(db)
+}
+
+func TestKilledSinksLoseNothingAndDoubleNothing(t *testing.T) {
+	f, addr, dsn, db, c := setUp(t)
+	for range soak(4, 100) {
+		child := exec.Command(os.Args[0])
+		child.Env = append(os.Environ(), childBroker+"="+addr, childDSN+"="+dsn)
+		child.Stderr = os.Stderr
+		if err := child.Start(); err != nil {
+			t.Fatal(err)
+		}
+		target := f.total() / 2
+		for until := time.Now().Add(time.Duration(200+f.random.IntN(300)) * time.Millisecond); time.Now().Before(until); {
+			f.chunk()
+		}
+		// Killed when it has stored something of this round, at a moment that nothing chose.
+		for stored := int64(-1); stored < target; {
+			var n uint64
+			scan(t, db, "SELECT count() FROM events", &n)
+			stored = int64(n)
+			f.chunk()
+		}
+		if err := child.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		if err := child.Wait(); err == nil || child.ProcessState.ExitCode() >= 0 {
+			t.Fatalf("the sink ended by itself: %v", err)
+		}
+	}
+	stop := start(t, newSink(c, f.log, db))
+	f.await(db)
+	stop()
+	f.verify(db)
+}
+
+// TestClickHouseMayRefuse breaks the tables under a running sink and mends them.
+func TestClickHouseMayRefuse(t *testing.T) {
+	f, _, _, db, c := setUp(t)
+	s := newSink(c, f.log, db)
+	stop := start(t, s)
+	f.chunk()
+	f.await(db)
+	exec := func(statement string) {
+		t.Helper()
+		if err := db.Exec(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exec("RENAME TABLE keys TO keys_away")
+	for range 30 {
+		f.chunk()
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		err := s.Check(t.Context())
+		if err != nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the sink never said that it cannot store")
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	exec("RENAME TABLE keys_away TO keys")
+	for deadline := time.Now().Add(20 * time.Second); s.Check(t.Context()) != nil; {
+		if time.Now().After(deadline) {
+			t.Fatalf("after it was mended: %v", s.Check(t.Context()))
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	f.await(db)
+	stop()
+	f.verify(db)
+}
+
+func BenchmarkStore(b *testing.B) {
+	const rows = 100_000
+	addr, dsn := brokertest.StartBroker(b), enginetest.Migrated(b)
+	c, log := brokertest.Open(b, addr, partitions)
+	db, err := store.Open(b.Context(), dsn)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer db.Close()
+	f := newFeed(b, c, log)
+	for f.total() < rows {
+		f.chunk()
+	}
+	b.ResetTimer()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	begin := time.Now()
+	go func() { done <- newSink(c, log, db).Run(ctx) }()
+	f.await(db)
+	b.ReportMetric(float64(f.total())/time.Since(begin).Seconds(), "rows/s")
+	b.ReportMetric(0, "ns/op")
+	cancel()
+	if err := <-done; err != nil {
+		b.Fatal(err)
+	}
+}
