@@ -1,6 +1,7 @@
 package query
 
 import (
+	"errors"
 	"strconv"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -21,25 +22,33 @@ const (
 // selectKeys and the texts below make the statement: the keys' sums, joined with how many alerts each has open. Both
 // halves take the same keys, and a page picks its keys first, from the order that the table has, so that it does not
 // sum up a million others.
+//
+// The last row is no key: it says that the answer is whole. A server that gives up a statement whose answer it is
+// sending to a slow reader (KILL QUERY, a shutdown) ends the answer as if it were at its end.
 const (
-	selectKeys = `SELECT k.key_id, k.events, k.first, k.last, a.open
+	selectKeys = `SELECT whole, key_id, events, first, last, open
 FROM (
-    SELECT
-        key_id, sum(n) AS events,
-        toUnixTimestamp64Milli(min(first_activity)) AS first, toUnixTimestamp64Milli(max(last_activity)) AS last
-    FROM keys
-    WHERE `
+    SELECT 0 AS whole, k.key_id AS key_id, k.events AS events, k.first AS first, k.last AS last, a.open AS open
+    FROM (
+        SELECT
+            key_id, sum(n) AS events,
+            toUnixTimestamp64Milli(min(first_activity)) AS first, toUnixTimestamp64Milli(max(last_activity)) AS last
+        FROM keys
+        WHERE `
 	joinAlerts = `
-    GROUP BY key_id
-) AS k
-LEFT JOIN (
-    SELECT key_id, uniqExact(id) AS open
-    FROM alerts
-    WHERE `
+        GROUP BY key_id
+    ) AS k
+    LEFT JOIN (
+        SELECT key_id, uniqExact(id) AS open
+        FROM alerts
+        WHERE `
 	endKeys = `
-    GROUP BY key_id
-) AS a ON a.key_id = k.key_id
-ORDER BY k.key_id`
+        GROUP BY key_id
+    ) AS a ON a.key_id = k.key_id
+    UNION ALL
+    SELECT 1, '', toUInt64(0), toInt64(0), toInt64(0), toUInt64(0)
+)
+ORDER BY whole, key_id`
 )
 
 var keyParams = []string{"q", "limit", "cursor"}
@@ -68,6 +77,9 @@ func (q *Query) listKeys(c *fiber.Ctx) error {
 	})
 	if err != nil {
 		return err
+	}
+	if !out.whole {
+		return j.failure("keys", errCut)
 	}
 	return out.send(c)
 }
@@ -99,13 +111,21 @@ func keysSettings() clickhouse.Settings {
 	return clickhouse.Settings{"optimize_aggregation_in_order": 1}
 }
 
+// errCut says that the server has ended an answer early.
+var errCut = errors.New("the answer ends before its last row")
+
 // addKey reads a row of the statement and adds it to the page.
 func addKey(out *page, tenant schema.Tenant, rows driver.Rows) error {
+	var whole uint8
 	var key string
 	var events, open uint64
 	var first, last int64
-	if err := rows.Scan(&key, &events, &first, &last, &open); err != nil {
+	if err := rows.Scan(&whole, &key, &events, &first, &last, &open); err != nil {
 		return err
+	}
+	if whole == 1 {
+		out.whole = true
+		return nil
 	}
 	out.add(place{name: key}, func(b []byte) []byte {
 		b = append(b, `{"id":`...)

@@ -1,6 +1,7 @@
 package query
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -118,4 +119,32 @@ func TestKeysStreamCut(t *testing.T) {
 	if err := json.NewDecoder(resp.Body).Decode(&l); err == nil {
 		t.Errorf("got a whole list of %d keys from a statement that was killed", len(l.Keys))
 	}
+}
+
+// TestKeysStreamLeft wants nothing to run on when nobody reads: after HEAD, and when the client leaves in the middle.
+func TestKeysStreamLeft(t *testing.T) {
+	a := newAPI(t)
+	a.exec(`INSERT INTO events (tenant, key_id, id, event_type, severity, created_at, log_time)
+		SELECT 'demo', concat(hex(SHA256(toString(number))), hex(SHA256(toString(-number)))), number, 'x', 'nominal',
+			toDateTime64('2026-04-05 12:34:00', 3, 'UTC') AS at, at
+		FROM numbers(300000)`)
+	f := func(method string) {
+		t.Helper()
+		ctx, leave := context.WithCancel(t.Context())
+		defer leave()
+		req := a.request("demo", method, "/api/keys", "").WithContext(ctx)
+		req.Header.Set("X-Request-Id", t.Name())
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			t.Errorf("%s: got %d, want 200", method, resp.StatusCode)
+		}
+		leave()
+		a.eventually("no statement runs after "+method, func() bool { return a.running(t.Name()) == 0 })
+	}
+	f(http.MethodGet)
+	f(http.MethodHead)
 }

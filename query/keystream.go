@@ -64,7 +64,11 @@ func (s *keyStream) next() error {
 		}
 		return nil
 	}
-	if err := s.rows.Err(); err != nil {
+	err := s.rows.Err()
+	if err == nil && !s.page.whole {
+		err = errCut
+	}
+	if err != nil {
 		return s.job.failure("keys", err)
 	}
 	s.page.close()

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/gofiber/fiber/v2"
 
 	"keypulse/internal/auth"
 	"keypulse/internal/engine/enginetest"
@@ -82,6 +83,7 @@ func serveAPI(t testing.TB, db driver.Conn, change ...func(*Config)) *api {
 	})
 	a.query.Register(server.App())
 	server.AddCheck("query", a.query.Check)
+	server.App().Get("/api/endless", httpapi.Require(auth.ScopeRead), a.runEndless)
 
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -103,6 +105,13 @@ func serveAPI(t testing.TB, db driver.Conn, change ...func(*Config)) *api {
 		served.Wait()
 	})
 	return a
+}
+
+// runEndless is a route that answers when its statement is given up.
+func (a *api) runEndless(c *fiber.Ctx) error {
+	j := a.query.begin(c, a.query.cfg.StatementTimeout)
+	defer j.end()
+	return j.each("endless", endless, one("x"), discard)
 }
 
 func (a *api) now() time.Time { return time.UnixMilli(a.clock.Load()).UTC() }

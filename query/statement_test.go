@@ -1,8 +1,10 @@
 package query
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"testing"
 	"time"
 
@@ -56,6 +58,29 @@ func TestStatementEndsInTheServer(t *testing.T) {
 	j.cancel(errGone)
 	if err := <-failed; err == nil {
 		t.Error("got no error from a statement that was given up")
+	}
+	a.eventually("the statement is gone", func() bool { return a.running(t.Name()) == 0 })
+}
+
+// TestStatementEndsWithItsClient wants the same when the client hangs up while it waits.
+func TestStatementEndsWithItsClient(t *testing.T) {
+	a := newAPI(t)
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	req := a.request("demo", http.MethodGet, "/api/endless", "").WithContext(ctx)
+	req.Header.Set("X-Request-Id", t.Name())
+	left := make(chan error, 1)
+	go func() {
+		resp, err := http.DefaultClient.Do(req)
+		if err == nil {
+			resp.Body.Close()
+		}
+		left <- err
+	}()
+	a.eventually("the statement runs", func() bool { return a.running(t.Name()) == 1 })
+	leave()
+	if err := <-left; !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v from a request that was given up", err)
 	}
 	a.eventually("the statement is gone", func() bool { return a.running(t.Name()) == 0 })
 }

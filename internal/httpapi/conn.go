@@ -133,6 +133,9 @@ type conn struct {
 	closed       atomic.Bool
 }
 
+// NetConn returns the connection underneath, for who must see the socket itself.
+func (c *conn) NetConn() net.Conn { return c.Conn }
+
 // Read notes that the connection is in use.
 func (c *conn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)

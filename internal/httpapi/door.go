@@ -40,7 +40,7 @@ func (s *Server) serve(fctx *fasthttp.RequestCtx) {
 // begin gives the request its id.
 func (s *Server) begin(fctx *fasthttp.RequestCtx) *request {
 	now := time.Now()
-	r := &request{id: requestID(fctx.Request.Header.Peek(headerRequestID), now), log: s.cfg.Log, start: now}
+	r := &request{id: requestID(fctx.Request.Header.Peek(headerRequestID), now), start: now}
 	fctx.SetUserValue(requestKey{}, r)
 	fctx.Response.Header.Set(headerRequestID, r.id)
 	return r

@@ -7,7 +7,6 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/valyala/fasthttp"
-	"go.uber.org/zap"
 
 	"keypulse/internal/auth"
 )
@@ -20,7 +19,6 @@ const maxRequestID = 128
 // handlers and the server's own error path find the same one.
 type request struct {
 	id    string
-	log   *zap.Logger
 	start time.Time
 	route string // the pattern that matched, e.g. /api/events/:id; "" for none
 	// entry is the API key, nil when authErr is not.

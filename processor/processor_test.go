@@ -1,0 +1,306 @@
+package processor_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"reflect"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"keypulse/internal/broker"
+	"keypulse/internal/broker/brokertest"
+	"keypulse/processor"
+	"keypulse/rules"
+	"keypulse/schema"
+)
+
+const partitions = 3
+
+// childBroker makes the test binary a processor of its own, to be killed.
+const childBroker = "KEYPULSE_TEST_PROCESSOR_BROKER"
+
+func TestMain(m *testing.M) {
+	if addr := os.Getenv(childBroker); addr != "" {
+		fmt.Fprintln(os.Stderr, runChild(addr))
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+func runChild(addr string) error {
+	ctx := context.Background()
+	c, log, err := brokertest.Connect(ctx, addr, partitions)
+	if err != nil {
+		return err
+	}
+	return runProcessor(ctx, c, log)
+}
+
+// runProcessor follows the rules and judges until ctx is done.
+func runProcessor(ctx context.Context, c *broker.Client, log schema.LogRecord) error {
+	book := rules.NewBook()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	wg.Go(func() {
+		_ = broker.NewFollower(c, schema.TopicRules, func(r broker.Record) { _ = book.Apply(r.Offset, r.Key, r.Value) }).Run(ctx)
+	})
+	return processor.New(processor.Config{
+		Client: c, Incarnation: log, Book: book, Producer: broker.DefaultProducerConfig(),
+		Log: zap.NewNop(), Metrics: prometheus.NewRegistry(),
+	}).Run(ctx)
+}
+
+// start runs a processor until stop is called.
+func start(t *testing.T, c *broker.Client, log schema.LogRecord) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- runProcessor(ctx, c, log) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(stop)
+	return stop
+}
+
+// soak is how many times as much a test does when it is asked for its full count.
+func soak(small, full int) int {
+	if os.Getenv("KEYPULSE_SOAK") != "" {
+		return full
+	}
+	return small
+}
+
+// history is a log written beforehand: the same for the same seed.
+type history struct {
+	t      testing.TB
+	random *rand.Rand
+	c      *broker.Client
+	events []*broker.Append
+	rules  *broker.Append
+	rev    int64
+	now    schema.Millis
+	ends   [partitions]int64
+}
+
+func newHistory(t testing.TB, c *broker.Client) *history {
+	h := &history{t: t, random: rand.New(rand.NewPCG(7, 7)), c: c, now: 1_775_392_440_000}
+	for p := range int32(partitions) {
+		h.events = append(h.events, broker.NewAppend(c, schema.TopicEvents, p, broker.DefaultProducerConfig()))
+	}
+	h.rules = broker.NewAppend(c, schema.TopicRules, 0, broker.DefaultProducerConfig())
+	return h
+}
+
+// rule writes a version of a rule.
+func (h *history) rule(id, when string, version int64, dedup time.Duration) {
+	h.t.Helper()
+	text := fmt.Sprintf(`{"id":%q,"name":"rule %s","when":%q,"severity":"critical","score":%d,"dedup":%q,"message":"{{key_id}} {{count(\"1m\")}}"}`,
+		id, id, when, 10*version, dedup)
+	value, err := json.Marshal(schema.RuleRecord{Tenant: "demo", ID: id, Version: version, Rule: json.RawMessage(text), By: "test", At: h.now})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	offset, err := h.rules.Records(context.Background(), broker.Record{Key: schema.RecordKey("demo", id), Value: value, Time: h.now})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.rev = offset + 1
+}
+
+// write writes n events, some with a clock that lags.
+func (h *history) write(n int) {
+	h.t.Helper()
+	for n > 0 {
+		p := int32(h.random.IntN(partitions))
+		batch := make([]broker.Record, min(n, 1+h.random.IntN(40)))
+		for i := range batch {
+			h.now += schema.Millis(h.random.IntN(200))
+			e := schema.Event{
+				Tenant: "demo", KeyID: fmt.Sprint("key-", p, "-", h.random.IntN(7)), Type: []string{"export", "signing_request"}[h.random.IntN(2)],
+				Severity: schema.Severity(1 + h.random.IntN(3)), RulesRev: h.rev, CreatedAt: h.now - schema.Millis(h.random.IntN(3000)),
+			}
+			batch[i] = broker.Record{Key: schema.RecordKey(e.Tenant, e.KeyID), Value: e.AppendValue(nil), Time: e.CreatedAt}
+		}
+		if _, err := h.events[p].Records(context.Background(), batch...); err != nil {
+			h.t.Fatal(err)
+		}
+		h.ends[p] += int64(len(batch))
+		n -= len(batch)
+	}
+}
+
+// writeAll is the whole history: rules come, change and go in the middle of the events.
+func (h *history) writeAll(events int) {
+	h.rule("burst", `event_type == "export" && count("10s", event_type == "export") > 3`, 1, 15*time.Second)
+	h.write(events / 3)
+	h.rule("burst", `event_type == "export" && count("5s", event_type == "export") > 2`, 2, 5*time.Second)
+	h.rule("busy", `count("30s") > 20 and severity != "nominal"`, 1, 0)
+	h.write(events / 3)
+	h.rule("busy", `count("30s") > 30`, 2, time.Minute)
+	h.write(events - 2*(events/3))
+}
+
+// verdicts waits until a partition is judged and returns its exceptions. Chunk borders are nobody's business, but every
+// offset must be judged once.
+func (h *history) verdicts(p int32) []schema.Exception {
+	h.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	defer cancel()
+	var all []schema.Exception
+	next := int64(0)
+	for r := h.c.NewReader(schema.TopicVerdicts, p, 0); next < h.ends[p]; {
+		records, err := r.Fetch(ctx)
+		if err != nil {
+			h.t.Fatalf("partition %d is judged to %d of %d: %v", p, next, h.ends[p], err)
+		}
+		for _, record := range records {
+			v, err := schema.DecodeVerdict(record.Value)
+			if err != nil {
+				h.t.Fatal(err)
+			}
+			if v.From > next {
+				h.t.Fatalf("partition %d: a verdict from %d follows one to %d", p, v.From, next)
+			}
+			for _, x := range v.Exceptions {
+				if x.Offset >= next {
+					all = append(all, x)
+				} else if !contains(all, x) {
+					h.t.Errorf("partition %d offset %d: judged again, otherwise: %+v", p, x.Offset, x)
+				}
+			}
+			next = max(next, v.To)
+		}
+	}
+	return all
+}
+
+func contains(all []schema.Exception, x schema.Exception) bool {
+	for i := range all {
+		if all[i].Offset == x.Offset {
+			return reflect.DeepEqual(all[i], x)
+		}
+	}
+	return false
+}
+
+// undisturbed is what one processor finds that nothing happens to.
+func undisturbed(t *testing.T, events int) [partitions][]schema.Exception {
+	t.Helper()
+	c, log := brokertest.Start(t, partitions)
+	h := newHistory(t, c)
+	h.writeAll(events)
+	stop := start(t, c, log)
+	defer stop()
+	var all [partitions][]schema.Exception
+	alerts, hits := 0, 0
+	for p := range all {
+		all[p] = h.verdicts(int32(p))
+		for _, x := range all[p] {
+			alerts += len(x.Alerts)
+			hits += len(x.Hits)
+		}
+	}
+	if alerts < 50 || hits < 50 {
+		t.Fatalf("the history makes only %d alerts and %d hits", alerts, hits)
+	}
+	return all
+}
+
+func (h *history) compare(want [partitions][]schema.Exception) {
+	h.t.Helper()
+	for p := range want {
+		got := h.verdicts(int32(p))
+		if !reflect.DeepEqual(got, want[p]) {
+			h.t.Errorf("partition %d: %d exceptions, undisturbed %d; first difference: %s", p, len(got), len(want[p]), difference(got, want[p]))
+		}
+	}
+}
+
+func difference(got, want []schema.Exception) string {
+	for i := range min(len(got), len(want)) {
+		if !reflect.DeepEqual(got[i], want[i]) {
+			return fmt.Sprintf("%+v, undisturbed %+v", got[i], want[i])
+		}
+	}
+	return "one is longer"
+}
+
+func TestKilledProcessorsDecideTheSame(t *testing.T) {
+	events := soak(6000, 100_000)
+	want := undisturbed(t, events)
+	addr := brokertest.StartBroker(t)
+	c, log := brokertest.Open(t, addr, partitions)
+	h := newHistory(t, c)
+	random := rand.New(rand.NewPCG(3, 3))
+	h.writeAll(events)
+	for range soak(5, 100) {
+		child := exec.Command(os.Args[0])
+		child.Env = append(os.Environ(), childBroker+"="+addr)
+		child.Stderr = os.Stderr
+		if err := child.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Duration(20+random.IntN(700)) * time.Millisecond) // the moment of the kill is anyone's guess
+		if err := child.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		if err := child.Wait(); err == nil || child.ProcessState.ExitCode() >= 0 {
+			t.Fatalf("the processor ended by itself: %v", err)
+		}
+	}
+	defer start(t, c, log)()
+	h.compare(want)
+}
+
+func TestMembersComeAndGoAndDecideTheSame(t *testing.T) {
+	events := soak(6000, 100_000)
+	want := undisturbed(t, events)
+	addr := brokertest.StartBroker(t)
+	c, log := brokertest.Open(t, addr, partitions)
+	h := newHistory(t, c)
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		h.writeAll(events)
+	}()
+	random := rand.New(rand.NewPCG(5, 5))
+	stay := start(t, c, log)
+	for range soak(4, 60) {
+		come := start(t, c, log)
+		time.Sleep(time.Duration(random.IntN(500)) * time.Millisecond) // members come and go as they like
+		come()
+	}
+	<-written
+	h.compare(want)
+	stay()
+}
+
+func TestBacklogOfAStoppedProcessorIsJudged(t *testing.T) {
+	want := undisturbed(t, 3000)
+	c, log := brokertest.Start(t, partitions)
+	h := newHistory(t, c)
+	stop := start(t, c, log)
+	stop()
+	h.writeAll(3000)
+	stop = start(t, c, log)
+	h.compare(want)
+	stop()
+	defer start(t, c, log)() // which finds everything judged, and writes nothing
+	h.write(100)
+	for p := range int32(partitions) {
+		h.verdicts(p)
+	}
+}
