@@ -68,7 +68,7 @@ lint: need-go $(TOOLS)/golangci-lint ## vet and lint
 
 .PHONY: fmt
 fmt: need-go $(TOOLS)/gofumpt ## format
-	$(TOOLS)/gofumpt -w $$(git ls-files '*.go')
+	$(TOOLS)/gofumpt -modpath keypulse -w $$(git ls-files '*.go')
 
 .PHONY: check
 check: lint test ## what must pass before a commit

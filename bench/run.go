@@ -90,7 +90,7 @@ func (r *runner) runPhase(ctx context.Context, p plan, t *tally, watch *watcher)
 		wg.Go(func() { errs[i] = w.run(ctx, ph) })
 	}
 	wg.Wait()
-	err = errors.Join(append(errs, ctx.Err())...)
+	err = errors.Join(errors.Join(errs...), ctx.Err())
 	return ph.length(time.Now(), err == nil), err
 }
 

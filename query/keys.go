@@ -20,8 +20,8 @@ const (
 )
 
 // selectKeys and the texts below make the statement: the keys' sums, joined with how many alerts each has open. Both
-// halves take the same keys, and a page picks its keys first, from the order that the table has, so that it does not
-// sum up a million others.
+// halves take the same keys. A page's sums are made in the order that the table has and stop at the limit, so that it
+// does not sum up a million others.
 //
 // The last row is no key: it says that the answer is whole. A server that gives up a statement whose answer it is
 // sending to a slow reader (KILL QUERY, a shutdown) ends the answer as if it were at its end.
@@ -35,8 +35,12 @@ FROM (
             toUnixTimestamp64Milli(min(first_activity)) AS first, toUnixTimestamp64Milli(max(last_activity)) AS last
         FROM keys
         WHERE `
+	groupKeys = `
+        GROUP BY key_id`
+	limitKeys = `
+        ORDER BY key_id
+        LIMIT {rows:UInt64}`
 	joinAlerts = `
-        GROUP BY key_id
     ) AS k
     LEFT JOIN (
         SELECT key_id, uniqExact(id) AS open
@@ -72,7 +76,7 @@ func (q *Query) listKeys(c *fiber.Ctx) error {
 	}
 	j := q.begin(c, q.cfg.StatementTimeout)
 	defer j.end()
-	err = j.each("keys", sql, args, func(rows driver.Rows) error {
+	err = j.eachWith("keys", sql, args, keysSettings(), func(rows driver.Rows) error {
 		return addKey(out, tenant, rows)
 	})
 	if err != nil {
@@ -95,20 +99,21 @@ func keysStatement(tenant schema.Tenant, p *params, limit int) (sql string, args
 		w.and("key_id > {at:String}")
 		w.bind("at", at.name)
 	}
-	keys := w.String() + "\n  AND n > 0"
-	alerts := w.String() + "\n  AND rule_id != ''"
+	keys := w.String() + " AND n > 0"
+	alerts := w.String() + " AND rule_id != ''"
+	page := groupKeys
 	if limit > 0 {
 		w.bind("rows", limit+1)
-		page := "\n  AND key_id IN (SELECT key_id FROM keys WHERE " + keys +
-			"\n      ORDER BY key_id LIMIT 1 BY key_id LIMIT {rows:UInt64})"
-		keys, alerts = keys+page, alerts+page
+		page += limitKeys
+		alerts += " AND key_id IN (SELECT key_id FROM keys WHERE " + keys + page + ")"
 	}
-	return selectKeys + keys + joinAlerts + alerts + endKeys, w.args
+	return selectKeys + keys + page + joinAlerts + alerts + endKeys, w.args
 }
 
-// keysSettings let the server sum up keys in the order in which they lie, a few at a time.
+// keysSettings let the server sum up keys in the order in which they lie, and send blocks of which this node can hold a
+// few for each of many clients.
 func keysSettings() clickhouse.Settings {
-	return clickhouse.Settings{"optimize_aggregation_in_order": 1}
+	return clickhouse.Settings{"optimize_aggregation_in_order": 1, "max_block_size": 8192}
 }
 
 // errCut says that the server has ended an answer early.

@@ -15,7 +15,7 @@ func (a *api) plan(sql string, args []any) string {
 	j := a.query.newJob("demo", "plan", a.query.cfg.StatementTimeout)
 	defer j.end()
 	var text strings.Builder
-	err := j.each("plan", "EXPLAIN actions = 1, indexes = 1, projections = 1 "+sql, args, func(rows driver.Rows) error {
+	err := j.eachWith("plan", "EXPLAIN actions = 1, indexes = 1, projections = 1 "+sql, args, keysSettings(), func(rows driver.Rows) error {
 		var line string
 		err := rows.Scan(&line)
 		text.WriteString(line + "\n")
@@ -77,5 +77,5 @@ func TestListsReadInOrder(t *testing.T) {
 	f("next page by key", with("cursor", cursor, "key_id", "key-2"), events, backwards, "by_key", "created_at in (-Inf")
 	f("alerts", with(), alerts, backwards)
 	f("alerts by rule", with("rule", "r", "severity", "critical"), alerts, backwards)
-	f("keys", with(), keys, "key_id in")
+	f("keys", with(), keys, "Read type: InOrder", "Order: key_id ASC")
 }

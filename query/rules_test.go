@@ -64,8 +64,26 @@ func TestRulesGolden(t *testing.T) {
 	golden(t, "rule_created.golden.json", []byte(a.want(201, "demo", http.MethodPost, "/api/rules", exportBurst)))
 	golden(t, "rule.golden.json", a.get("demo", "/api/rules/export-burst"))
 	golden(t, "rules.golden.json", a.get("demo", "/api/rules"))
-	golden(t, "rule_cost.golden.json", []byte(a.want(200, "demo", http.MethodPost, "/api/rules/validate", exportBurst)))
 	golden(t, "rules_empty.golden.json", a.get("other", "/api/rules"))
+}
+
+func TestRuleCost(t *testing.T) {
+	a := newRulesAPI(t)
+	r, err := rules.ParseJSON([]byte(exportBurst))
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := rules.Compile(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := a.want(200, "demo", http.MethodPost, "/api/rules/validate", exportBurst)
+	bytes := program.WorstBytes()
+	want := fmt.Sprintf(`"aggregates":[{"text":"count(\"10m\", event_type == \"export\")","window_seconds":600,"worst_bytes":%d}],"worst_bytes":%d}`, bytes, bytes)
+	if !strings.HasPrefix(got, `{"success":true,"rule":{"id":"export-burst",`) || !strings.HasSuffix(got, want) {
+		t.Errorf("got %s, want it to end with %s", got, want)
+	}
+	golden(t, "rules_empty.golden.json", a.get("demo", "/api/rules"))
 }
 
 func TestRuleLife(t *testing.T) {

@@ -101,7 +101,12 @@ func (j *job) queryID(name string) string {
 
 // each runs a statement and calls scan for every row.
 func (j *job) each(name, sql string, args []any, scan func(driver.Rows) error) error {
-	rows, err := j.query(name, sql, args, nil)
+	return j.eachWith(name, sql, args, nil, scan)
+}
+
+// eachWith is each with settings for this statement.
+func (j *job) eachWith(name, sql string, args []any, settings clickhouse.Settings, scan func(driver.Rows) error) error {
+	rows, err := j.query(name, sql, args, settings)
 	if err != nil {
 		return err
 	}

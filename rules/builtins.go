@@ -222,12 +222,12 @@ func membersOf(v Value, names bool) Value {
 		return Value{}
 	}
 	var list []Value
-	eachMember(v.str, func(name, value string) bool {
+	eachMember(v.str, func(name, value string) {
 		if names {
-			value = `"` + name + `"`
+			list = append(list, String(name))
+		} else {
+			list = append(list, decodeValue(value))
 		}
-		list = append(list, decodeValue(value))
-		return true
 	})
 	return listOf(list)
 }

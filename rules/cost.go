@@ -1,6 +1,6 @@
 package rules
 
-// MaxAggregateBytes bounds the memory of one aggregate of one key.
+// MaxAggregateBytes bounds the memory of one aggregate of one key: see [Aggregate.WorstBytes] for each call.
 const MaxAggregateBytes = 32 << 10
 
 // WorstBytes is the most memory that the aggregate takes for one key. Package window keeps it.
@@ -9,10 +9,12 @@ func (a *Aggregate) WorstBytes() int {
 	case SinceLast:
 		return 64
 	case Count, Rate:
-		return 12 << 10
+		return 17 << 10 // a thousand times and 256 slices
 	case FirstSeen:
-		return 14 << 10
+		return 13 << 10 // a thousand hashes with their times
+	case Distinct:
+		return 31 << 10 // the same and a sketch
 	default:
-		return MaxAggregateBytes
+		return 26 << 10 // a thousand numbers with their times, their blocks, and 256 slices
 	}
 }

@@ -52,10 +52,10 @@ func skipSpace(s string, i int) int {
 // skipString returns the position after the string that starts at i, -1 when it does not end.
 func skipString(s string, i int) int {
 	for i++; i < len(s); i++ {
-		switch s[i] {
-		case '"':
+		if s[i] == '"' {
 			return i + 1
-		case '\\':
+		}
+		if s[i] == '\\' {
 			i++
 		}
 	}
@@ -105,92 +105,119 @@ func skipNested(s string, i int) int {
 	return -1
 }
 
-// eachMember calls f with the raw name (between its quotes) and the text of each member until f returns false.
-// It returns false when the text is no object.
-func eachMember(s string, f func(name, value string) bool) bool {
-	i := skipSpace(s, 0)
-	if i >= len(s) || s[i] != '{' {
-		return false
-	}
-	for i = skipSpace(s, i+1); i < len(s) && s[i] == '"'; i = skipSpace(s, i+1) {
-		end := skipString(s, i)
-		if end < 0 {
-			return false
-		}
-		name := s[i+1 : end-1]
-		if i = skipSpace(s, end); i >= len(s) || s[i] != ':' {
-			return false
-		}
-		start := skipSpace(s, i+1)
-		if i = skipValue(s, start); i < 0 {
-			return false
-		}
-		if !f(name, s[start:i]) {
-			return true
-		}
-		if i = skipSpace(s, i); i >= len(s) || s[i] != ',' {
-			break
-		}
-	}
-	return true
+// walker goes through the members of an object or the elements of a list.
+type walker struct {
+	text   string
+	i      int  // after the opening bracket, or after the last member
+	object bool // false: a list
 }
 
-// eachElement calls f with the text of each element until f returns false; false when the text is no list.
-func eachElement(s string, f func(value string) bool) bool {
-	i := skipSpace(s, 0)
-	if i >= len(s) || s[i] != '[' {
-		return false
+// walk returns a walker over the text; false when it is neither an object nor a list.
+func walk(text string) (walker, bool) {
+	i := skipSpace(text, 0)
+	if i >= len(text) || text[i] != '{' && text[i] != '[' {
+		return walker{}, false
 	}
-	for i = skipSpace(s, i+1); i < len(s) && s[i] != ']'; i = skipSpace(s, i+1) {
-		end := skipValue(s, i)
+	return walker{text, i + 1, text[i] == '{'}, true
+}
+
+// next returns the raw name (between its quotes; "" in a list) and the text of the next member; false at the end.
+func (w *walker) next() (name, value string, ok bool) {
+	s, i := w.text, skipSpace(w.text, w.i)
+	if i < len(s) && s[i] == ',' {
+		i = skipSpace(s, i+1)
+	}
+	if w.object {
+		if i >= len(s) || s[i] != '"' {
+			return "", "", false
+		}
+		end := skipString(s, i)
 		if end < 0 {
-			return false
+			return "", "", false
 		}
-		if !f(s[i:end]) {
-			return true
+		name = s[i+1 : end-1]
+		if i = skipSpace(s, end); i >= len(s) || s[i] != ':' {
+			return "", "", false
 		}
-		if i = skipSpace(s, end); i >= len(s) || s[i] != ',' {
-			break
+		i = skipSpace(s, i+1)
+	}
+	end := skipValue(s, i)
+	if end < 0 {
+		return "", "", false
+	}
+	w.i = end
+	return name, s[i:end], true
+}
+
+// plainName decodes a member's raw name.
+func plainName(raw string) string {
+	if strings.IndexByte(raw, '\\') >= 0 {
+		return unquote(raw)
+	}
+	return raw
+}
+
+// eachMember calls f with the name and the text of each member of an object.
+func eachMember(s string, f func(name, value string)) {
+	w, ok := walk(s)
+	for ok && w.object {
+		var name, value string
+		if name, value, ok = w.next(); ok {
+			f(plainName(name), value)
 		}
 	}
-	return true
+}
+
+// eachElement calls f with the text of each element of a list.
+func eachElement(s string, f func(value string)) {
+	w, ok := walk(s)
+	for ok && !w.object {
+		var value string
+		if _, value, ok = w.next(); ok {
+			f(value)
+		}
+	}
 }
 
 // memberOf returns the text of the member with the name.
 func memberOf(s, name string) (text string, found bool) {
-	eachMember(s, func(raw, value string) bool {
-		if raw == name || strings.IndexByte(raw, '\\') >= 0 && unquote(raw) == name {
-			text, found = value, true
+	w, ok := walk(s)
+	for ok && w.object {
+		var raw, value string
+		if raw, value, ok = w.next(); ok && (raw == name || strings.IndexByte(raw, '\\') >= 0 && unquote(raw) == name) {
+			return value, true
 		}
-		return !found
-	})
-	return text, found
+	}
+	return "", false
 }
 
 // element returns the text of the element at index, counted from the end when it is negative.
 func element(s string, index int) (text string, found bool) {
+	w, ok := walk(s)
+	if !ok || w.object {
+		return "", false
+	}
 	if index < 0 {
-		index += length(s)
-		if index < 0 {
+		if index += length(s); index < 0 {
 			return "", false
 		}
 	}
-	i := 0
-	eachElement(s, func(value string) bool {
-		if i == index {
-			text, found = value, true
+	for i := 0; ok; i++ {
+		if _, text, ok = w.next(); ok && i == index {
+			return text, true
 		}
-		i++
-		return !found
-	})
-	return text, found
+	}
+	return "", false
 }
 
 // length is the number of members or elements.
 func length(s string) int {
 	n := 0
-	if !eachElement(s, func(string) bool { n++; return true }) {
-		eachMember(s, func(string, string) bool { n++; return true })
+	w, ok := walk(s)
+	for ok {
+		if _, _, ok = w.next(); ok {
+			n++
+		}
 	}
 	return n
 }
@@ -225,10 +252,7 @@ func decodeValue(s string) Value {
 // decodeNumber reads a JSON number. A whole number is an integer however it is written; one that no float holds
 // becomes the largest of its sign, so that nobody slips below a limit by writing 1e999.
 func decodeNumber(s string) Value {
-	if n, ok := smallInt(s); ok {
-		return Int(n)
-	}
-	if n, err := strconv.ParseInt(s, 10, 64); err == nil {
+	if n, ok := decodeInt(s); ok {
 		return Int(n)
 	}
 	f, err := strconv.ParseFloat(s, 64)
@@ -246,12 +270,10 @@ func decodeNumber(s string) Value {
 	return Float(f)
 }
 
-// smallInt reads the usual number: a few digits, perhaps with a sign.
-func smallInt(s string) (int64, bool) {
+// decodeInt reads a number of digits only, perhaps with a sign, that 64 bits hold.
+func decodeInt(s string) (int64, bool) {
+	const always = 18 // digits that always fit
 	digits := strings.TrimPrefix(s, "-")
-	if len(digits) == 0 || len(digits) > 18 {
-		return 0, false
-	}
 	var n int64
 	for i := range len(digits) {
 		c := digits[i] - '0'
@@ -260,10 +282,14 @@ func smallInt(s string) (int64, bool) {
 		}
 		n = n*10 + int64(c)
 	}
+	if len(digits) > always {
+		n, err := strconv.ParseInt(s, 10, 64)
+		return n, err == nil
+	}
 	if len(digits) < len(s) {
 		n = -n
 	}
-	return n, true
+	return n, len(digits) > 0
 }
 
 // unquote decodes the inside of a JSON string; "" when it is malformed.
@@ -286,10 +312,7 @@ func canonical(b []byte, v Value) []byte {
 		return v.AppendJSON(b)
 	case KindList:
 		b = append(b, '[')
-		eachElement(v.str, func(s string) bool {
-			b = append(canonical(b, decodeValue(s)), ',')
-			return true
-		})
+		eachElement(v.str, func(s string) { b = append(canonical(b, decodeValue(s)), ',') })
 		return append(b, ']')
 	case KindObject:
 		return canonicalObject(b, v.str)
@@ -301,13 +324,7 @@ func canonical(b []byte, v Value) []byte {
 func canonicalObject(b []byte, s string) []byte {
 	type pair struct{ name, value string }
 	var pairs []pair
-	eachMember(s, func(name, value string) bool {
-		if strings.IndexByte(name, '\\') >= 0 {
-			name = unquote(name)
-		}
-		pairs = append(pairs, pair{name, value})
-		return true
-	})
+	eachMember(s, func(name, value string) { pairs = append(pairs, pair{name, value}) })
 	slices.SortStableFunc(pairs, func(a, b pair) int { return strings.Compare(a.name, b.name) })
 	b = append(b, '{')
 	for _, p := range pairs {

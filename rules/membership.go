@@ -49,27 +49,28 @@ func inConstant(left compiled, list []Value) func(*Scope) bool {
 
 // contains reports whether v is an element of a list or the name of a member of an object.
 func contains(of, v Value) bool {
-	found := false
-	switch {
-	case of.kind == KindList:
-		eachElement(of.str, func(text string) bool {
-			found = same(decodeValue(text), v)
-			return !found
-		})
-	case of.kind == KindObject && v.kind == KindString:
-		_, found = memberOf(of.str, v.str)
+	if of.kind == KindObject && v.kind == KindString {
+		_, found := memberOf(of.str, v.str)
+		return found
 	}
-	return found
+	if of.kind != KindList {
+		return false
+	}
+	w, ok := walk(of.str)
+	for ok {
+		var text string
+		if _, text, ok = w.next(); ok && same(decodeValue(text), v) {
+			return true
+		}
+	}
+	return false
 }
 
 // elements decodes a list; nil for what is none.
 func elements(list Value) []Value {
 	var values []Value
 	if list.kind == KindList {
-		eachElement(list.str, func(text string) bool {
-			values = append(values, decodeValue(text))
-			return true
-		})
+		eachElement(list.str, func(text string) { values = append(values, decodeValue(text)) })
 	}
 	return values
 }

@@ -195,8 +195,10 @@ func orderedToInt(left func(*Scope) Value, right Value, holds [3]bool) func(*Sco
 			n := v.int()
 			return n < limit && less || n == limit && same || n > limit && more
 		}
-		order, ok := compare(v, right)
-		return ok && holds[order+1]
+		if v.kind == KindFloat {
+			return holds[compareFloatInt(v.float(), limit)+1]
+		}
+		return false
 	}
 }
 

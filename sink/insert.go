@@ -115,8 +115,10 @@ func eventColumns(n int64, blocks []block) []any {
 			logTime = append(logTime, int64(r.LogTime))
 		}
 	}
-	return []any{tenant, keyID, id, eventID, eventType, severity, sourceIP, actor, details, createdAt, score, alerts,
-		duplicateOf, partition, offset, logTime}
+	return []any{
+		tenant, keyID, id, eventID, eventType, severity, sourceIP, actor, details, createdAt, score, alerts,
+		duplicateOf, partition, offset, logTime,
+	}
 }
 
 func detailsText(details []byte) string {
@@ -166,6 +168,8 @@ func alertColumns(blocks []block) []any {
 	if len(id) == 0 {
 		return nil
 	}
-	return []any{tenant, raisedAt, id, keyID, ruleID, version, ruleName, severity, message, eventID, values, hits,
-		lastEventID, lastAt}
+	return []any{
+		tenant, raisedAt, id, keyID, ruleID, version, ruleName, severity, message, eventID, values, hits,
+		lastEventID, lastAt,
+	}
 }

@@ -57,14 +57,13 @@ func New(cfg Config) *Sink {
 // Run joins the group and stores until ctx is done; then what it has read is stored.
 func (s *Sink) Run(ctx context.Context) error {
 	group := broker.Group{ID: GroupID, Topic: schema.TopicEvents, Log: s.log}
-	for {
-		err := s.cfg.Client.RunGroup(ctx, group, s.serve)
-		if ctx.Err() != nil {
-			return nil
+	for ctx.Err() == nil {
+		if err := s.cfg.Client.RunGroup(ctx, group, s.serve); err != nil {
+			s.ready.Store(&err)
+			s.log.Error("the sink failed, starting again from its commits", zap.Error(err))
 		}
-		s.ready.Store(&err)
-		s.log.Error("the sink failed, starting again from its commits", zap.Error(err))
 	}
+	return nil
 }
 
 var errNoGeneration = errors.New("not a member of the group yet")

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -16,11 +15,10 @@ const stopTimeout = 9 * time.Second
 // stack is the parts of a process in the order in which they were started. They stop in reverse: each is told, and
 // waited for, before the one below it.
 type stack struct {
-	log    *zap.Logger
-	ctx    context.Context // done when the process is to stop, or a part has failed
-	fail   context.CancelCauseFunc
-	parts  []*part
-	closed sync.Once
+	log   *zap.Logger
+	ctx   context.Context // done when the process is to stop, or a part has failed
+	fail  context.CancelCauseFunc
+	parts []*part
 }
 
 type part struct {

@@ -175,7 +175,7 @@ func (n *node) guardDisk() func(context.Context) error {
 	look := func() {
 		var fs unix.Statfs_t
 		if err := unix.Statfs(n.settings.Data, &fs); err == nil {
-			free.Store(uint64(fs.Bavail) * uint64(fs.Bsize))
+			free.Store(fs.Bavail * uint64(fs.Bsize))
 		}
 	}
 	look()

@@ -78,7 +78,7 @@ func TestLookup(t *testing.T) {
 	}
 	unknown := func(presented string) {
 		t.Helper()
-		if e, err := tt.table.Lookup(presented, noon); err != ErrUnknown || e != nil {
+		if e, err := tt.table.Lookup(presented, noon); !errors.Is(err, ErrUnknown) || e != nil {
 			t.Errorf("Lookup(%q) = %v, %v; want ErrUnknown alone", presented, e, err)
 		}
 	}
@@ -158,7 +158,7 @@ func TestApplyANewKeyForTheSameID(t *testing.T) {
 	first, second := NewKey(rand.Reader), NewKey(rand.Reader)
 	tt.mustApply(tt.record("ak_1", first, nil))
 	tt.mustApply(tt.record("ak_1", second, func(r *schema.APIKeyRecord) { r.Version = 2 }))
-	if _, err := tt.table.Lookup(first, noon); err != ErrUnknown {
+	if _, err := tt.table.Lookup(first, noon); !errors.Is(err, ErrUnknown) {
 		t.Errorf("the replaced key: %v, want ErrUnknown", err)
 	}
 	if _, err := tt.table.Lookup(second, noon); err != nil {

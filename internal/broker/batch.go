@@ -3,6 +3,7 @@ package broker
 import (
 	"encoding/binary"
 	"hash/crc32"
+	"time"
 
 	"keypulse/schema"
 )
@@ -16,6 +17,9 @@ type Record struct {
 	Offset    int64 // set by the broker
 }
 
+// size bounds the bytes that the record takes in a batch.
+func (r *Record) size() int64 { return int64(len(r.Key) + len(r.Value) + recordOverhead) }
+
 // batch is a record batch in Kafka's format v2 (KIP-98), encoded as its records arrive. It starts with the four
 // bytes of its own size, as the produce request wants it.
 type batch struct {
@@ -24,6 +28,9 @@ type batch struct {
 	firstTime schema.Millis
 	maxTime   schema.Millis
 	waits     []wait
+	opened    time.Time // when it began to gather
+	// lent: a try of it got no answer, so a connection may still read buf. It must not be used again.
+	lent bool
 }
 
 // Positions in batch.buf: the size prefix, then the fields of the batch header.

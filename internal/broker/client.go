@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
-	"github.com/segmentio/kafka-go/protocol"
 	"github.com/segmentio/kafka-go/sasl"
 	"github.com/segmentio/kafka-go/sasl/plain"
 	"github.com/segmentio/kafka-go/sasl/scram"
@@ -137,21 +136,6 @@ func retriable(err error) bool {
 		return code.Temporary() || code == kafka.UnknownTopicOrPartition || code == kafka.BrokerNotAvailable
 	}
 	return !errors.Is(err, context.Canceled)
-}
-
-// neverSent says whether a request that failed with err cannot have reached a broker: no leader was known for its
-// partition, or no connection could be made.
-func neverSent(err error) bool {
-	var opErr *net.OpError
-	if errors.As(err, &opErr) && opErr.Op == "dial" {
-		return true
-	}
-	for _, e := range []error{protocol.ErrNoTopic, protocol.ErrNoPartition, protocol.ErrNoLeader, kafka.BrokerNotAvailable} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
 }
 
 // pause waits for d or until ctx is done.

@@ -1,10 +1,12 @@
 package broker
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"math"
+	"sync/atomic"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -25,6 +27,10 @@ var (
 	// be on disk, so the process must stop.
 	ErrBrokerFailed = errors.New("broker cannot write")
 )
+
+// triesInTimeout is how many tries that go unanswered fit into a lane's timeout: a connection that hangs must not
+// cost a batch its outcome.
+const triesInTimeout = 3
 
 // lane delivers batches to one partition, one in flight at a time, as an idempotent producer of its own (KIP-98): a
 // repeat sends the same bytes, so that the broker can tell it from new ones. A sequence number is never used for other
@@ -51,23 +57,23 @@ func (l *lane) deliver(ctx context.Context, b *batch) (int64, error) {
 	sealed := false
 	for n := 0; ; n++ {
 		if !sealed {
-			if err := l.introduce(ctx); err != nil {
+			if err := l.introduce(ctx, b.count); err != nil {
 				return 0, fmt.Errorf("get producer id for %s/%d: %w: %w", l.topic, l.partition, ErrNotWritten, err)
 			}
 			b.seal(l.producerID, l.epoch, l.sequence)
 			sealed = true
 		}
-		offset, err := l.send(ctx, b)
+		offset, sent, err := l.send(ctx, b)
 		if err == nil {
-			l.sequence = int32((int64(l.sequence) + int64(b.count)) & 0x7fffffff)
+			l.sequence += b.count
 			return offset, nil
 		}
 		var code kafka.Error
 		answered := errors.As(err, &code)
-		maybe = maybe || leavesDoubt(err)
+		maybe = maybe || sent && !(answered && refuses(code))
 		switch {
 		case answered && l.fragile && code == kafka.Unknown:
-			return 0, fmt.Errorf("produce to %s/%d: %w: %w", l.topic, l.partition, ErrBrokerFailed, err)
+			return 0, fmt.Errorf("produce to %s/%d: %w: %w: %w", l.topic, l.partition, ErrBrokerFailed, ErrOutcomeUnknown, err)
 		case answered && lostIdentity(code) && !maybe:
 			l.ready, sealed = false, false // refused, so these bytes may have another number
 		case answered && !retriable(err):
@@ -88,14 +94,18 @@ func (l *lane) giveUp(maybe bool, err error) error {
 	return fmt.Errorf("produce to %s/%d: %w: %w", l.topic, l.partition, outcome, err)
 }
 
-// leavesDoubt says whether a try that failed with err may have put its records in the log: no answer came, or one
-// that says the leader has them but not yet enough replicas.
-func leavesDoubt(err error) bool {
-	var code kafka.Error
-	if errors.As(err, &code) {
-		return code == kafka.RequestTimedOut || code == kafka.NotEnoughReplicasAfterAppend || code == kafka.Unknown
+// refuses says whether a broker that answers with code has looked at the batch and not appended it. Other codes leave
+// doubt: a leader that waits for its replicas and loses its office meanwhile, or its disk, answers as one that never had
+// the batch (NOT_LEADER_OR_FOLLOWER, UNKNOWN_TOPIC_OR_PARTITION, KAFKA_STORAGE_ERROR), and a replica may keep it.
+func refuses(code kafka.Error) bool {
+	switch code {
+	case kafka.InvalidMessage, kafka.MessageSizeTooLarge, kafka.RecordListTooLarge, kafka.InvalidTimestamp, kafka.InvalidRecord,
+		kafka.UnsupportedForMessageFormat, kafka.UnsupportedCompressionType, kafka.PolicyViolation,
+		kafka.InvalidTopic, kafka.InvalidRequiredAcks, kafka.InvalidRequest, kafka.UnsupportedVersion,
+		kafka.TopicAuthorizationFailed, kafka.ClusterAuthorizationFailed, kafka.NotEnoughReplicas, kafka.InvalidTransactionState:
+		return true
 	}
-	return !neverSent(err)
+	return lostIdentity(code)
 }
 
 // lostIdentity says whether the broker no longer accepts the lane's producer id or sequence.
@@ -107,10 +117,11 @@ func lostIdentity(code kafka.Error) bool {
 	return false
 }
 
-// introduce makes sure that the lane has a producer id. Just after its start a broker answers with an error inside a
-// good answer and id -1, which it then accepts without idempotence: so both are checked.
-func (l *lane) introduce(ctx context.Context) error {
-	if l.ready {
+// introduce makes sure that the lane has a producer id that can number so many more records. Numbers never wrap around:
+// Kafka and the embedded broker disagree by one about what follows the largest. Just after its start a broker answers with
+// an error inside a good answer and id -1, which it then accepts without idempotence: so both are checked.
+func (l *lane) introduce(ctx context.Context, records int32) error {
+	if l.ready && l.sequence <= math.MaxInt32-records {
 		return nil
 	}
 	return retry(ctx, func(ctx context.Context) error {
@@ -130,23 +141,51 @@ func (l *lane) introduce(ctx context.Context) error {
 	})
 }
 
-func (l *lane) send(ctx context.Context, b *batch) (int64, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+// send tries once. sent says whether the batch may have left for the broker.
+func (l *lane) send(ctx context.Context, b *batch) (offset int64, sent bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, l.timeout/triesInTimeout)
 	defer cancel()
+	p := &parcel{bytes: b.buf}
 	res, err := l.client.kafka.RawProduce(ctx, &kafka.RawProduceRequest{
 		Topic:        string(l.topic),
 		Partition:    int(l.partition),
 		RequiredAcks: kafka.RequireAll,
-		RawRecords:   protocol.RawRecordSet{Reader: bytes.NewReader(b.buf)},
+		RawRecords:   protocol.RawRecordSet{Reader: p},
 	})
 	if err != nil {
-		return 0, err
+		sent = !p.withdraw()
+		b.lent = b.lent || sent
+		return 0, sent, err
 	}
 	if res.Error != nil {
-		return 0, res.Error
+		return 0, true, res.Error
 	}
 	if res.BaseOffset < 0 {
-		return 0, fmt.Errorf("broker acknowledged without an offset: %w", kafka.DuplicateSequenceNumber)
+		return 0, true, fmt.Errorf("broker acknowledged without an offset: %w", kafka.DuplicateSequenceNumber)
 	}
-	return res.BaseOffset, nil
+	return res.BaseOffset, true, nil
 }
+
+// parcel is a batch on its way to a connection, which reads it at a time of its own: perhaps only when the lane has
+// given up waiting. Either the connection takes it or the lane withdraws it, so that what was not taken was never sent.
+type parcel struct {
+	bytes []byte
+	gone  atomic.Bool // taken or withdrawn
+}
+
+var errWithdrawn = errors.New("the batch was withdrawn")
+
+// withdraw reports whether no connection has taken the parcel; then none will.
+func (p *parcel) withdraw() bool { return p.gone.CompareAndSwap(false, true) }
+
+// WriteTo writes all of it to a connection's buffer.
+func (p *parcel) WriteTo(w io.Writer) (int64, error) {
+	if !p.gone.CompareAndSwap(false, true) {
+		return 0, errWithdrawn
+	}
+	n, err := w.Write(p.bytes)
+	return int64(n), err
+}
+
+// Read is never called where WriteTo can be.
+func (p *parcel) Read([]byte) (int, error) { return 0, errWithdrawn }

@@ -17,7 +17,7 @@ import (
 type ProducerConfig struct {
 	BatchBytes    int           // largest record batch; default 900 KiB, below the broker's usual 1 MiB
 	BufferedBytes int64         // records accepted and not acknowledged, of all partitions; beyond it ErrBusy; default 64 MiB
-	Timeout       time.Duration // from a batch's first try until its outcome is given up; default 10 s
+	Timeout       time.Duration // from a batch's first try until its outcome is given up, and the longest that it queues; default 10 s
 	Fragile       bool          // the broker is the embedded one: UNKNOWN_SERVER_ERROR ends Run with ErrBrokerFailed
 }
 
@@ -40,7 +40,7 @@ func NewProducer(c *Client, topic schema.Topic, partitions int32, cfg ProducerCo
 	for i := range partitions {
 		p.lanes = append(p.lanes, &queue{
 			lane: lane{client: c, topic: topic, partition: i, timeout: cfg.Timeout, fragile: cfg.Fragile},
-			wake: make(chan struct{}, 1),
+			wake: make(chan struct{}, 1), buffered: &p.buffered,
 		})
 	}
 	return p
@@ -51,7 +51,7 @@ func NewProducer(c *Client, topic schema.Topic, partitions int32, cfg ProducerCo
 func (p *Producer) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, q := range p.lanes {
-		g.Go(func() error { return q.run(ctx, &p.buffered) })
+		g.Go(func() error { return q.run(ctx) })
 	}
 	return g.Wait()
 }
@@ -60,16 +60,19 @@ func (p *Producer) Run(ctx context.Context) error {
 func (p *Producer) Buffered() int64 { return p.buffered.Load() }
 
 // Produce appends the records to their partitions and waits until each has its outcome; then every record has its
-// Offset. An error wraps [ErrBusy], [ErrNotWritten] or [ErrOutcomeUnknown], the last also when only some of the records
-// are in the log. Keys and values are copied before it returns.
+// Offset. An error wraps exactly one of [ErrBusy], [ErrNotWritten] and [ErrOutcomeUnknown], the last also when only some
+// of the records are in the log. Keys and values are copied before it returns.
 func (p *Producer) Produce(records []Record) error {
+	if len(records) == 0 {
+		return nil
+	}
 	size := int64(0)
 	for i := range records {
-		n := len(records[i].Key) + len(records[i].Value) + recordOverhead
-		if n+headerSize > p.cfg.BatchBytes {
+		n := records[i].size()
+		if n+headerSize > int64(p.cfg.BatchBytes) {
 			return fmt.Errorf("produce a record of %d bytes: larger than a batch of %d: %w", n, p.cfg.BatchBytes, ErrNotWritten)
 		}
-		size += int64(n)
+		size += n
 	}
 	if p.buffered.Add(size) > p.cfg.BufferedBytes {
 		p.buffered.Add(-size)
@@ -83,8 +86,9 @@ func (p *Producer) Produce(records []Record) error {
 	}
 	<-f.done
 	err := f.err
-	if err != nil && f.written > 0 {
-		err = fmt.Errorf("%w: %d of %d records are written: %w", ErrOutcomeUnknown, f.written, len(records), err)
+	if err != nil && f.written > 0 && !errors.Is(err, ErrOutcomeUnknown) {
+		// What is true of the records that failed is not true of all: only its text goes on.
+		err = fmt.Errorf("%w: %d of %d records are written: %s", ErrOutcomeUnknown, f.written, len(records), err.Error())
 	}
 	flights.Put(f)
 	return err
@@ -96,7 +100,7 @@ type flight struct {
 	done chan struct{} // of size 1
 
 	mu      sync.Mutex
-	err     error // guards the following: the first failure
+	err     error // guards the following: a failure, one of unknown outcome where there is any
 	written int
 }
 
@@ -114,7 +118,7 @@ func (w wait) resolve(offset int64, err error) {
 	f.mu.Lock()
 	if err == nil {
 		f.written++
-	} else if f.err == nil {
+	} else if f.err == nil || errors.Is(err, ErrOutcomeUnknown) {
 		f.err = err
 	}
 	f.mu.Unlock()
@@ -125,8 +129,9 @@ func (w wait) resolve(offset int64, err error) {
 
 // queue gathers the batches of one partition.
 type queue struct {
-	lane lane
-	wake chan struct{} // of size 1: there may be a batch
+	lane     lane
+	wake     chan struct{} // of size 1: there may be a batch
+	buffered *atomic.Int64 // the producer's
 
 	mu sync.Mutex
 	// guards the following
@@ -141,10 +146,11 @@ func (q *queue) append(r *Record, f *flight, batchBytes int) {
 	if q.closed != nil {
 		err := q.closed
 		q.mu.Unlock()
+		q.buffered.Add(-r.size())
 		wait{r, f}.resolve(-1, err)
 		return
 	}
-	if q.open != nil && len(q.open.buf)+len(r.Key)+len(r.Value)+recordOverhead > batchBytes {
+	if q.open != nil && int64(len(q.open.buf))+r.size() > int64(batchBytes) {
 		q.filled = append(q.filled, q.open)
 		q.open = nil
 	}
@@ -169,6 +175,7 @@ func (q *queue) blank() *batch {
 		b = new(batch)
 	}
 	b.reset()
+	b.opened = time.Now()
 	return b
 }
 
@@ -187,7 +194,7 @@ func (q *queue) next() *batch {
 }
 
 // run delivers batches in order. When it ends, what is still queued and what comes later is refused.
-func (q *queue) run(ctx context.Context, buffered *atomic.Int64) error {
+func (q *queue) run(ctx context.Context) error {
 	for {
 		b := q.next()
 		if b == nil {
@@ -197,27 +204,42 @@ func (q *queue) run(ctx context.Context, buffered *atomic.Int64) error {
 			case <-ctx.Done():
 			}
 			if b = q.next(); b == nil {
-				q.close(fmt.Errorf("producer is closed: %w", ErrNotWritten), buffered)
+				q.close(fmt.Errorf("producer is closed: %w", ErrNotWritten))
 				return nil
 			}
 		}
-		offset, err := q.lane.deliver(ctx, b)
-		q.settle(b, offset, err, buffered)
+		offset, err := q.deliver(ctx, b)
+		q.settle(b, offset, err)
 		if errors.Is(err, ErrBrokerFailed) {
-			q.close(err, buffered)
+			q.close(fmt.Errorf("%w: %w", ErrBrokerFailed, ErrNotWritten))
 			return err
 		}
 	}
 }
 
-// settle tells everyone who waits for b its outcome and keeps the batch for reuse.
-func (q *queue) settle(b *batch, offset int64, err error, buffered *atomic.Int64) {
-	size := 0
+// deliver hands a batch to the lane, but refuses one that has waited behind others for as long as the lane tries: so
+// whoever waits for a record is answered within twice that time, however much is queued.
+func (q *queue) deliver(ctx context.Context, b *batch) (int64, error) {
+	if waited := time.Since(b.opened); waited > q.lane.timeout {
+		return 0, fmt.Errorf("produce to %s/%d: queued for %v: %w", q.lane.topic, q.lane.partition, waited.Round(time.Millisecond), ErrNotWritten)
+	}
+	return q.lane.deliver(ctx, b)
+}
+
+// settle tells everyone who waits for b its outcome and keeps the batch for reuse. Its bytes are free first: who has an
+// answer may send the next record at once.
+func (q *queue) settle(b *batch, offset int64, err error) {
+	size := int64(0)
+	for _, w := range b.waits {
+		size += w.record.size()
+	}
+	q.buffered.Add(-size)
 	for i, w := range b.waits {
-		size += len(w.record.Key) + len(w.record.Value) + recordOverhead
 		w.resolve(offset+int64(i), err)
 	}
-	buffered.Add(-int64(size))
+	if b.lent {
+		return
+	}
 	q.mu.Lock()
 	if len(q.free) < 2 {
 		q.free = append(q.free, b)
@@ -225,12 +247,12 @@ func (q *queue) settle(b *batch, offset int64, err error, buffered *atomic.Int64
 	q.mu.Unlock()
 }
 
-func (q *queue) close(err error, buffered *atomic.Int64) {
+func (q *queue) close(err error) {
 	q.mu.Lock()
 	q.closed = err
 	q.mu.Unlock()
 	for b := q.next(); b != nil; b = q.next() {
-		q.settle(b, 0, err, buffered)
+		q.settle(b, 0, err)
 	}
 }
 
@@ -248,6 +270,9 @@ func NewAppend(c *Client, topic schema.Topic, partition int32, cfg ProducerConfi
 
 // Records writes the records as one batch; the first gets the offset returned. Errors are those of [Producer.Produce].
 func (a *Append) Records(ctx context.Context, records ...Record) (int64, error) {
+	if a.b.lent {
+		a.b = batch{}
+	}
 	a.b.reset()
 	for i := range records {
 		a.b.append(&records[i])

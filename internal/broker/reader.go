@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/segmentio/kafka-go"
-	"github.com/segmentio/kafka-go/protocol"
 
 	"keypulse/schema"
 )
@@ -42,6 +40,8 @@ type Reader struct {
 	next      int64
 	end       int64
 	failures  int
+	buf       []byte   // the last answer
+	records   []Record // of it
 }
 
 // NewReader makes a reader whose first record is the one at offset.
@@ -55,7 +55,8 @@ func (r *Reader) Next() int64 { return r.next }
 // End is the offset after the partition's last record, as of the last fetch.
 func (r *Reader) End() int64 { return r.end }
 
-// Fetch returns the next records: none when a second passed without any. While the broker does not answer it tries
+// Fetch returns the next records: none when a second passed without any. They, their keys and values are valid until the
+// next call. While the broker does not answer it tries
 // again until ctx is done. It fails with an [*OffsetGoneError], or when the broker's data contradict the log's contract
 // (a gap between two offsets).
 func (r *Reader) Fetch(ctx context.Context) ([]Record, error) {
@@ -73,7 +74,7 @@ func (r *Reader) Fetch(ctx context.Context) ([]Record, error) {
 			return nil, &OffsetGoneError{r.topic, r.partition, r.next, first, end}
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
-		case errors.Is(err, errGap) || !retriable(err):
+		case errors.Is(err, errBroken) || !retriable(err):
 			return nil, fmt.Errorf("read %s/%d: %w", r.topic, r.partition, err)
 		}
 		if err := pause(ctx, backoff(r.failures)); err != nil {
@@ -86,59 +87,45 @@ func (r *Reader) Fetch(ctx context.Context) ([]Record, error) {
 // Failing says how many fetches in a row went unanswered.
 func (r *Reader) Failing() int { return r.failures }
 
-var errGap = errors.New("the log has a gap")
+// What ends a reader: the broker's data contradict the log's contract, and reading again would not mend that.
+var (
+	errBroken = errors.New("cannot use what the broker holds")
+	errGap    = errors.New("the log has a gap")
+)
 
 func (r *Reader) fetch(ctx context.Context) ([]Record, error) {
 	ctx, cancel := context.WithTimeout(ctx, pollWait+requestTimeout)
 	defer cancel()
-	res, err := r.client.kafka.Fetch(ctx, &kafka.FetchRequest{
-		Topic: string(r.topic), Partition: int(r.partition), Offset: r.next,
-		MinBytes: 1, MaxBytes: fetchBytes, MaxWait: pollWait,
-	})
+	request := &fetch{topic: r.topic, partition: r.partition, offset: r.next, client: r.client.cfg.ClientID, buf: r.buf}
+	r.buf = nil // the request's until it has ended: an abandoned one may still be reading
+	if _, err := r.client.transport.RoundTrip(ctx, r.client.kafka.Addr, request); err != nil {
+		return nil, err
+	}
+	r.buf = request.buf
+	end, batches, err := request.batches()
 	if err != nil {
 		return nil, err
 	}
-	if res.Error != nil {
-		return nil, res.Error
-	}
-	r.end = res.HighWatermark
-	if res.HighWatermark < r.next {
+	r.end = end
+	if end < r.next {
 		return nil, kafka.OffsetOutOfRange
 	}
-	var records []Record
-	for {
-		rec, err := res.Records.ReadRecord()
-		if err != nil {
-			if errors.Is(err, io.EOF) {
-				return records, nil
-			}
-			return nil, fmt.Errorf("decode record: %w", err)
+	clear(r.records)
+	r.records = r.records[:0]
+	next := r.next
+	err = decodeBatches(batches, r.partition, r.next, func(record Record) error {
+		if record.Offset != next {
+			return fmt.Errorf("%w: offset %d follows %d", errGap, record.Offset, next-1)
 		}
-		if rec.Offset < r.next { // a batch may start before the offset asked for
-			continue
-		}
-		if rec.Offset != r.next {
-			return nil, fmt.Errorf("%w: offset %d follows %d", errGap, rec.Offset, r.next-1)
-		}
-		record, err := r.decode(rec)
-		if err != nil {
-			return nil, err
-		}
-		records = append(records, record)
-		r.next++
-	}
-}
-
-func (r *Reader) decode(rec *protocol.Record) (Record, error) {
-	key, err := protocol.ReadAll(rec.Key)
+		r.records = append(r.records, record)
+		next++
+		return nil
+	})
 	if err != nil {
-		return Record{}, fmt.Errorf("read key: %w", err)
+		return nil, fmt.Errorf("%w: %w", errBroken, err)
 	}
-	value, err := protocol.ReadAll(rec.Value)
-	if err != nil {
-		return Record{}, fmt.Errorf("read value: %w", err)
-	}
-	return Record{Partition: r.partition, Key: key, Value: value, Time: schema.MillisOf(rec.Time), Offset: rec.Offset}, nil
+	r.next = next
+	return r.records, nil
 }
 
 // ReadLast returns the last record of a partition, false when it holds none.

@@ -35,12 +35,12 @@ func ChildMain() {
 
 // localResult is the library's local_result_v2.
 type localResult struct {
-	buf          *byte
-	len          uintptr
-	vec          unsafe.Pointer
-	elapsed      float64
-	rowsRead     uint64
-	bytesRead    uint64
+	_            *byte          // buf
+	_            uintptr        // len
+	_            unsafe.Pointer // vec
+	_            float64        // elapsed
+	_            uint64         // rows read
+	_            uint64         // bytes read
 	errorMessage *byte
 }
 

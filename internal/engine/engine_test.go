@@ -15,10 +15,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
-
-	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"keypulse/internal/engine"
 	"keypulse/internal/store"

@@ -151,7 +151,9 @@ func (e *Engine) awaitHello(ctx context.Context, pid int) {
 func (e *Engine) stop(cmd *exec.Cmd, pipe *os.File, ended <-chan error) error {
 	pipe.Close()
 	if e.cfg.Bin != "" {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
+		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			e.cfg.Log.Warn("cannot signal the engine", zap.Error(err))
+		}
 	}
 	select {
 	case <-ended:
@@ -159,7 +161,9 @@ func (e *Engine) stop(cmd *exec.Cmd, pipe *os.File, ended <-chan error) error {
 	case <-time.After(stopTimeout):
 	}
 	e.cfg.Log.Warn("engine did not end in time, killing it", zap.Duration("timeout", stopTimeout))
-	_ = cmd.Process.Kill()
+	if err := cmd.Process.Kill(); err != nil {
+		e.cfg.Log.Warn("cannot kill the engine", zap.Error(err))
+	}
 	<-ended
 	return errors.New("the engine was killed")
 }

@@ -285,7 +285,7 @@ func TestShutdownWaitsForRequests(t *testing.T) {
 func TestShutdownIsBounded(t *testing.T) {
 	started, finish := make(chan struct{}), make(chan struct{})
 	ts := start(t, nil, func(app *fiber.App) {
-		app.Get("/api/slow", func(c *fiber.Ctx) error {
+		app.Get("/api/slow", func(*fiber.Ctx) error {
 			close(started)
 			<-finish
 			return nil

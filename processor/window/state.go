@@ -135,6 +135,9 @@ func (s *Store) compute(i int) rules.Value {
 	if st == nil {
 		return a.Empty()
 	}
+	// Looking may free what has left the window.
+	before := st.bytes()
+	defer func() { s.bytes += st.bytes() - before }()
 	switch a.Call {
 	case rules.Count:
 		return rules.Int(int64(st.counted(now, window)))
