@@ -274,7 +274,11 @@ func (c *compiler) identifier(n *ast.IdentifierNode) compiled {
 	case isCall(n.Value):
 		return c.fail(n, "%s is a function: write %s(…)", n.Value, n.Value)
 	default:
-		return c.fail(n, "the event has no field %q%s", n.Value, didYouMean(n.Value, eventFields))
+		near := didYouMean(n.Value, eventFields)
+		if near == "" {
+			near = ": it has " + strings.Join(eventFields, ", ")
+		}
+		return c.fail(n, "the event has no field %q%s", n.Value, near)
 	}
 }
 

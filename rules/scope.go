@@ -43,11 +43,10 @@ func NewScope(aggregate func(i int) Value) *Scope { return &Scope{aggregate: agg
 
 // Begin starts the event: its values are those of set. The event must not change until the next Begin.
 func (s *Scope) Begin(set *Set, e *schema.Event) Values {
-	if s.set != set {
-		s.set = set
+	s.event, s.set = e, set
+	if len(s.paths) < len(set.paths) { // what other sets left there is of earlier rounds
 		s.paths = make([]cached, len(set.paths))
 	}
-	s.event = e
 	s.round++
 	s.created = ""
 	return Values{s}

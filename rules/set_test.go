@@ -138,3 +138,18 @@ func TestWorstBytes(t *testing.T) {
 		t.Errorf("longest window %v", p.LongestWindow())
 	}
 }
+
+// TestScopeServesManySets changes the set from event to event, as a partition with several tenants does.
+func TestScopeServesManySets(t *testing.T) {
+	one := NewSet([]*Program{mustCompile(t, ruleWhen("a", `details.n == 7 && details.one == 1`))})
+	two := NewSet([]*Program{mustCompile(t, ruleWhen("b", `details.zero == 0 && details.n == 7 && details.neg == -3`))})
+	scope, e := NewScope(nil), event()
+	for i := range 6 {
+		set := []*Set{one, two}[i%2]
+		n := 0
+		set.Eval(e, scope.Begin(set, e), func(*Program) { n++ })
+		if n != 1 {
+			t.Errorf("round %d: %d hits", i, n)
+		}
+	}
+}

@@ -23,6 +23,10 @@ type merged struct {
 	fresh  bool // closed is the summary of all slices but the last
 
 	blocks []summary
+	whole  summary // of as many neighbouring blocks as wholes says (0: not known), of which from is the first
+	from   uint16
+	wholes uint16
+
 	sketch *sketch
 }
 
@@ -100,4 +104,16 @@ func (m *merged) summary(spread bool) summary {
 	sum := m.closed
 	sum.join(&m.slices[n-1].summary, spread)
 	return sum
+}
+
+// wholeBlocks summarises n neighbouring blocks from first on. It is kept until the window moves on to other blocks.
+func (m *merged) wholeBlocks(first, n int, spread bool) *summary {
+	if int(m.wholes) != n || int(m.from) != first {
+		m.whole = summary{}
+		for i := range n {
+			m.whole.join(&m.blocks[(first+i)&(len(m.blocks)-1)], spread)
+		}
+		m.from, m.wholes = uint16(first), uint16(n)
+	}
+	return &m.whole
 }

@@ -109,6 +109,7 @@ func (s *state) add(now, window schema.Millis, x float64, spread bool) {
 		s.makeBlocks(spread)
 	case s.merged != nil && s.merged.blocks != nil && place%blockEntries == blockEntries-1:
 		s.merged.blocks[place/blockEntries] = s.block(place/blockEntries, spread)
+		s.merged.wholes = 0
 	}
 }
 
@@ -121,7 +122,7 @@ func (s *state) makeBlocks(spread bool) {
 	if s.merged == nil {
 		s.merged = &merged{}
 	}
-	s.merged.blocks = make([]summary, size/blockEntries)
+	s.merged.blocks, s.merged.wholes = make([]summary, size/blockEntries), 0
 	for b := range int(s.n) / blockEntries {
 		s.merged.blocks[b] = s.block(b, spread)
 	}
@@ -140,23 +141,33 @@ func (s *state) block(b int, spread bool) summary {
 func (s *state) summary(now, window schema.Millis, spread bool) summary {
 	s.expire(now-window, numberWords)
 	var sum summary
-	var blocks []summary
-	if s.merged != nil {
-		sum = s.merged.summary(spread)
-		blocks = s.merged.blocks
-	}
-	mask := len(s.entries)/numberWords - 1
-	for i := 0; i < int(s.n); {
-		place := (int(s.head) + i) & mask
-		if blocks != nil && place%blockEntries == 0 && int(s.n)-i >= blockEntries {
-			sum.join(&blocks[place/blockEntries], spread)
-			i += blockEntries
-			continue
+	if s.merged == nil || s.merged.blocks == nil {
+		if s.merged != nil {
+			sum = s.merged.summary(spread)
 		}
-		sum.add(number(s.at(i, numberWords)), spread)
-		i++
+		s.addEntries(&sum, 0, int(s.n), spread)
+		return sum
 	}
+	sum = s.merged.summary(spread)
+	// The entries before the first whole block, the blocks, the entries after the last.
+	before := min(int(s.n), -int(s.head)&(blockEntries-1))
+	wholes := (int(s.n) - before) / blockEntries
+	s.addEntries(&sum, 0, before, spread)
+	if wholes > 0 {
+		first := (int(s.head) + before) / blockEntries & (len(s.merged.blocks) - 1)
+		sum.join(s.merged.wholeBlocks(first, wholes, spread), spread)
+	}
+	s.addEntries(&sum, before+wholes*blockEntries, int(s.n), spread)
 	return sum
+}
+
+// addEntries adds the entries from one to another.
+func (s *state) addEntries(sum *summary, from, to int, spread bool) {
+	mask := len(s.entries)/numberWords - 1
+	for i := from; i < to; i++ {
+		p := (int(s.head) + i) & mask * numberWords
+		sum.add(number(s.entries[p:p+numberWords]), spread)
+	}
 }
 
 // summary is what sum, avg, min, max and stddev need to know of numbers.
@@ -169,7 +180,23 @@ type summary struct {
 }
 
 func (s *summary) add(x float64, spread bool) {
-	s.join(&summary{n: 1, sum: x, low: x, high: x}, spread)
+	if s.n == 0 {
+		*s = summary{n: 1, sum: x, low: x, high: x}
+		return
+	}
+	if spread {
+		n := float64(s.n)
+		distance := x - s.sum/n
+		s.variance += float64(float64(distance*distance) * (n / (n + 1)))
+	}
+	s.n++
+	s.sum += x
+	if x < s.low {
+		s.low = x
+	}
+	if x > s.high {
+		s.high = x
+	}
 }
 
 // join adds the numbers of o. Products are rounded by conversions, so that no machine fuses them with the sum.

@@ -18,11 +18,13 @@ import (
 type sketch struct {
 	width  schema.Millis // of a slice
 	window schema.Millis
-	now    int64         // the latest slice
-	left   int64         // the latest slice that has left the window
-	lost   schema.Millis // when the latest value that is no longer among the exact ones was seen
-	set    [sketchRows]int32
-	cells  []uint8 // rows of sketchColumns
+	now    int64             // the latest slice
+	left   int64             // the latest slice that has left the window
+	lost   schema.Millis     // when the latest value that is no longer among the exact ones was seen
+	set    [sketchRows]int32 // how many cells of each row are
+	cells  []uint8           // rows of sketchColumns
+	known  [sketchRows]int32 // what was set when number was estimated
+	number uint64
 }
 
 const (
@@ -116,6 +118,14 @@ func (k *sketch) add(hash uint64, t schema.Millis) {
 // falls and is convex in x, so that Newton's steps from below approach its zero from below.
 func (k *sketch) estimate(now schema.Millis) uint64 {
 	k.advance(now)
+	if k.set != k.known {
+		k.known, k.number = k.set, k.likeliest()
+	}
+	return k.number
+}
+
+// likeliest is the estimate for the cells that are set.
+func (k *sketch) likeliest() uint64 {
 	var all int32
 	for _, set := range k.set {
 		all += set
@@ -165,17 +175,14 @@ func (k *sketch) likelihood(x float64) (value, slope float64) {
 	return value, slope
 }
 
-// expm1 is exp(x)-1 for x from 0 to some dozens, by a series and repeated squaring: unlike the library's it is the
-// same on every machine.
+// expm1 is exp(x)-1 for x from 0 to 8, by a series and repeated squaring: unlike the library's it is the same on
+// every machine.
 func expm1(x float64) float64 {
 	const halvings = 12
 	y := x / (1 << halvings)
-	sum := 0.0
-	for i := 6; i >= 1; i-- {
-		sum = float64(y * (1 + sum) / float64(i))
-	}
+	e := float64(y * (1 + float64(y*(1.0/2)*(1+float64(y*(1.0/3)*(1+float64(y*(1.0/4))))))))
 	for range halvings {
-		sum = float64(sum * (sum + 2))
+		e = float64(e * (e + 2))
 	}
-	return sum
+	return e
 }

@@ -17,8 +17,8 @@ import (
 	"keypulse/schema"
 )
 
-// Faults are what an [Unreliable] network does, each as a probability. They are thrown once for each request that
-// arrives and once for each answer that leaves.
+// Faults are what an [Unreliable] network does, each as a probability for each request that arrives or answer that
+// leaves.
 type Faults struct {
 	CutRequest float64       // the connection ends before the request, or in the middle of it
 	CutAnswer  float64       // the broker has acted, the connection ends before its answer, or in the middle of it
@@ -72,17 +72,16 @@ func (u *Unreliable) Spoil(f Faults) {
 	u.mu.Unlock()
 }
 
-// Calm ends all faults and returns when no request that was sent under them can arrive any more.
+// Calm ends all faults and all connections, and returns when no request that was sent under them can arrive any more.
 func (u *Unreliable) Calm(t testing.TB) {
 	t.Helper()
 	u.Spoil(Faults{})
-	u.Cut()
-	for deadline := time.Now().Add(20 * time.Second); u.delayed.Load() > 0 || u.open() > 0; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); u.delayed.Load() > 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("the network did not calm down")
+			t.Fatal("a request is delayed for ever")
 		}
-		u.Cut()
 	}
+	u.Cut()
 }
 
 // Cut ends every connection.
@@ -90,17 +89,9 @@ func (u *Unreliable) Cut() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for c := range u.conns {
-		if c.mute.Load() || u.delayed.Load() == 0 {
-			_ = c.Conn.Close() // the peer may have closed it
-			delete(u.conns, c)
-		}
+		_ = c.Conn.Close() // the client may have closed it
+		delete(u.conns, c)
 	}
-}
-
-func (u *Unreliable) open() int {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return len(u.conns)
 }
 
 // Answer makes the broker answer the next requests of a kind (-1: until the fault is removed) for a topic with an

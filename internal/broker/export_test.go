@@ -1,0 +1,19 @@
+package broker
+
+import (
+	"context"
+	"testing"
+)
+
+// Renew gives the appender a new producer id whose first record has this number.
+func (a *Append) Renew(ctx context.Context, t testing.TB, sequence int32) {
+	t.Helper()
+	a.lane.ready = false
+	if err := a.lane.introduce(ctx, 1); err != nil {
+		t.Fatal(err)
+	}
+	a.lane.sequence = sequence
+}
+
+// ProducerID is the id under which the appender has last numbered a batch.
+func (a *Append) ProducerID() int64 { return a.lane.producerID }
