@@ -3,6 +3,7 @@ package ingest
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -149,13 +150,14 @@ func (a *accepted) send(c *fiber.Ctx, body []byte) error {
 func (in *Ingest) accept(c *fiber.Ctx, events []schema.Event) (*accepted, error) {
 	if in.cfg.Refuse != nil {
 		if err := in.cfg.Refuse(); err != nil {
+			in.metrics.refused.Add(float64(len(events)))
 			e := httpapi.Unavailable("storage_full", "The log's disk is nearly full; nothing is accepted until there is room.", 30)
 			e.Cause = err
 			return nil, e
 		}
 	}
 	tenant := httpapi.IdentityOf(c).Tenant
-	prefer := parsePrefer(c.Get("Prefer"), in.cfg.VerdictWait)
+	prefer := parsePrefer(c.Request().Header.PeekAll("Prefer"), in.cfg.VerdictWait)
 	records := in.stamp(tenant, events)
 	if err := in.producer.Produce(records); err != nil {
 		in.metrics.refused.Add(float64(len(events)))
@@ -187,12 +189,12 @@ func (in *Ingest) stamp(tenant schema.Tenant, events []schema.Event) []broker.Re
 	return records
 }
 
-// await waits for the verdicts of all records, but not where the processor is known to be behind, and no longer than
-// wait or the server's shutdown.
+// await waits for the verdicts of all records, but no longer than wait or the server's shutdown, and not at all where
+// the processor is known to be behind by more than that.
 func (in *Ingest) await(shutdown <-chan struct{}, records []broker.Record, wait time.Duration) {
 	now := in.cfg.Now()
 	var w *waiter
-	if wait > 0 && !in.behind(records, now) {
+	if wait > 0 && !in.behind(records, now, max(wait, in.cfg.VerdictWait)) {
 		w = newWaiter(len(records))
 	}
 	for i := range records {
@@ -211,14 +213,25 @@ func (in *Ingest) await(shutdown <-chan struct{}, records []broker.Record, wait 
 	case <-shutdown:
 	}
 	in.metrics.unevaluated.Add(float64(len(records)))
-	for i := range records {
-		in.verdicts[records[i].Partition].forget(w)
+	for _, v := range in.verdictsOf(records) {
+		v.forget(w)
 	}
 }
 
-func (in *Ingest) behind(records []broker.Record, now time.Time) bool {
+// verdictsOf returns the partitions of some records, each once.
+func (in *Ingest) verdictsOf(records []broker.Record) []*verdicts {
+	var of []*verdicts
 	for i := range records {
-		if in.verdicts[records[i].Partition].behind(now, in.cfg.VerdictWait) {
+		if v := in.verdicts[records[i].Partition]; !slices.Contains(of, v) {
+			of = append(of, v)
+		}
+	}
+	return of
+}
+
+func (in *Ingest) behind(records []broker.Record, now time.Time, wait time.Duration) bool {
+	for i := range records {
+		if in.verdicts[records[i].Partition].behind(now, wait) {
 			return true
 		}
 	}

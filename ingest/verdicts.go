@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -36,7 +37,8 @@ type verdicts struct {
 	mu sync.Mutex
 	// guards the following
 	judged int64     // everything below has its verdict
-	recent []outcome // exceptions, by rising offset, from judged-keepOutcomes on
+	known  int64     // the verdicts of [known, judged) have been read; what lies below is another node's, or too old
+	recent []outcome // exceptions, by rising offset, at least from judged-keepOutcomes on
 	waits  []waiting // by rising offset
 	marks  []mark    // acknowledged and not yet judged: some offsets, rising
 }
@@ -73,17 +75,23 @@ func (w *waiter) judged() {
 
 // follow reads the partition's verdicts from the newest on, until ctx is done.
 func (v *verdicts) follow(ctx context.Context, c *broker.Client, partition int32) error {
-	_, end, err := c.Offsets(ctx, schema.TopicVerdicts, partition)
+	first, end, err := c.Offsets(ctx, schema.TopicVerdicts, partition)
+	if ctx.Err() != nil {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
-	r := c.NewReader(schema.TopicVerdicts, partition, max(end-1, 0))
+	r := c.NewReader(schema.TopicVerdicts, partition, max(end-1, first))
 	for {
 		records, err := r.Fetch(ctx)
-		if ctx.Err() != nil {
+		var gone *broker.OffsetGoneError
+		switch {
+		case ctx.Err() != nil:
 			return nil
-		}
-		if err != nil {
+		case errors.As(err, &gone) && gone.Offset < gone.First: // retention has overtaken a node that was cut off
+			r = c.NewReader(schema.TopicVerdicts, partition, gone.First)
+		case err != nil:
 			return err
 		}
 		for _, record := range records {
@@ -103,6 +111,9 @@ func (v *verdicts) add(verdict *schema.Verdict) {
 	if verdict.To <= v.judged {
 		return
 	}
+	if verdict.From > v.judged { // verdicts between were missed
+		v.known = verdict.From
+	}
 	for i := range verdict.Exceptions {
 		x := &verdict.Exceptions[i]
 		if x.Offset >= v.judged {
@@ -110,7 +121,8 @@ func (v *verdicts) add(verdict *schema.Verdict) {
 		}
 	}
 	v.judged = verdict.To
-	v.recent = dropBelow(v.recent, v.judged-keepOutcomes, func(o outcome) int64 { return o.offset })
+	v.known = max(v.known, v.judged-keepOutcomes)
+	v.forgetOutcomes()
 	v.marks = dropBelow(v.marks, v.judged, func(m mark) int64 { return m.offset })
 	for _, w := range v.waits {
 		if w.offset >= v.judged {
@@ -119,6 +131,14 @@ func (v *verdicts) add(verdict *schema.Verdict) {
 		w.on.judged()
 	}
 	v.waits = dropBelow(v.waits, v.judged, func(w waiting) int64 { return w.offset })
+}
+
+// forgetOutcomes drops what lies below known, when that is most of them: so that each is moved once or so. The caller
+// holds mu.
+func (v *verdicts) forgetOutcomes() {
+	if n := len(v.recent); n > 0 && v.recent[n/2].offset < v.known {
+		v.recent = dropBelow(v.recent, v.known, func(o outcome) int64 { return o.offset })
+	}
 }
 
 // dropBelow drops the elements of a rising slice that are below an offset.
@@ -156,7 +176,7 @@ func (v *verdicts) acknowledged(offset int64, now time.Time, w *waiter) {
 	v.waits = slices.Insert(v.waits, i, waiting{offset, w})
 }
 
-// behind says whether the processor has left an event without a verdict for longer than a wait.
+// behind says whether the processor has left an event without a verdict for longer than wait.
 func (v *verdicts) behind(now time.Time, wait time.Duration) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -176,7 +196,7 @@ func (v *verdicts) outcome(offset int64, base int) (o outcome, evaluated bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	o = outcome{offset: offset, score: base}
-	if offset >= v.judged || offset < v.judged-keepOutcomes {
+	if offset < v.known || offset >= v.judged {
 		return o, false
 	}
 	i, found := slices.BinarySearchFunc(v.recent, offset, func(o outcome, offset int64) int { return int(o.offset - offset) })

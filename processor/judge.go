@@ -27,7 +27,8 @@ type judge struct {
 	sets    map[schema.Tenant]*rules.Set // in force at rev
 	logTime schema.Millis                // the largest created_at so far
 
-	counts counts
+	counts     counts
+	passBegins bool // the next changes begin a pass over everything: see appendChanges
 }
 
 // counts are what the judge has done, for metrics.
@@ -38,9 +39,10 @@ type counts struct {
 func newJudge(book *rules.Book, base int64, partition int32, keysPerTenant int) *judge {
 	return &judge{
 		book: book, base: base, partition: partition,
-		windows: window.New(window.Config{KeysPerTenant: keysPerTenant}),
-		alerts:  alert.NewTracker(),
-		sets:    map[schema.Tenant]*rules.Set{},
+		windows:    window.New(window.Config{KeysPerTenant: keysPerTenant, TrackChanges: true}),
+		alerts:     alert.NewTracker(),
+		sets:       map[schema.Tenant]*rules.Set{},
+		passBegins: true,
 	}
 }
 

@@ -16,6 +16,10 @@ type metrics struct {
 	lag         *prometheus.GaugeVec
 	keys        *prometheus.GaugeVec
 	undecodable prometheus.Counter
+	unread      prometheus.Counter
+
+	checkpoint      prometheus.Histogram
+	checkpointBytes prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -41,7 +45,17 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "keypulse_processor_undecodable_total", Help: "Events of the log that could not be decoded.",
 		}),
 	}
-	r.MustRegister(m.undecodable)
+	m.unread = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "keypulse_processor_unread_total", Help: "Events that expired from the log before they were read.",
+	})
+	m.checkpoint = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "keypulse_processor_checkpoint_seconds", Help: "How long writing a cut of a checkpoint took; no event waits for it.",
+		Buckets: prometheus.ExponentialBuckets(0.001, 2, 14),
+	})
+	m.checkpointBytes = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "keypulse_processor_checkpoint_bytes_total", Help: "Bytes of checkpoints written.",
+	})
+	r.MustRegister(m.undecodable, m.unread, m.checkpoint, m.checkpointBytes)
 	return m
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 
 	"keypulse/internal/broker"
 	"keypulse/rules"
@@ -26,6 +27,9 @@ type partition struct {
 	reader   *broker.Reader
 	verdicts *broker.Append
 	judged   int64 // the watermark: verdicts for everything below it are in the log
+	saver    *saver
+	cutEvery time.Duration
+	lastCut  time.Time
 	caughtUp *atomic.Bool
 	metrics  *metrics
 	log      *zap.Logger
@@ -33,44 +37,73 @@ type partition struct {
 	reported counts // to metrics
 }
 
-// openPartition finds the partition's watermark in its verdicts and its first event.
-func (p *Processor) openPartition(ctx context.Context, number int32, caughtUp *atomic.Bool) (*partition, error) {
-	last, found, err := p.cfg.Client.ReadLast(ctx, schema.TopicVerdicts, number)
+// openPartition restores the partition's state and finds its watermark in its verdicts.
+func (p *Processor) openPartition(ctx context.Context, generation *broker.Generation, commit broker.Commit, caughtUp *atomic.Bool) (*partition, error) {
+	number := commit.Partition
+	state, err := p.restore(ctx, number, commit)
 	if err != nil {
 		return nil, err
 	}
-	var verdict schema.Verdict
-	if found {
-		if verdict, err = schema.DecodeVerdict(last.Value); err != nil {
-			return nil, fmt.Errorf("read watermark of partition %d: %w", number, err)
-		}
+	judged, err := p.watermark(ctx, number)
+	if err != nil {
+		return nil, err
 	}
 	first, end, err := p.cfg.Client.Offsets(ctx, schema.TopicEvents, number)
 	if err != nil {
 		return nil, err
 	}
-	if verdict.To > end {
-		return nil, fmt.Errorf("open partition %d: its verdicts reach offset %d, its events end at %d: the log was cut or made anew", number, verdict.To, end)
+	log := p.log.With(zap.Int32("partition", number))
+	judged = max(judged, state.manifest.Offset) // the verdicts below a checkpoint may have expired
+	if judged > end {
+		return nil, fmt.Errorf("open partition %d: its verdicts reach offset %d, its events end at %d: the log was cut or made anew", number, judged, end)
 	}
-	p.log.Debug("replaying a partition", zap.Int32("partition", number), zap.Int64("from", first), zap.Int64("watermark", verdict.To), zap.Int64("end", end))
+	if state.offset < first {
+		p.metrics.unread.Add(float64(first - state.offset))
+		log.Error("events have expired before they were read: windows are incomplete", zap.Int64("from", state.offset), zap.Int64("to", first-1))
+		state.offset = first
+	}
+	log.Debug("restored", zap.Int64("checkpoint", state.offset), zap.Int64("watermark", judged), zap.Int64("end", end), zap.Int("keys", state.judge.windows.Keys()))
 	return &partition{
-		number:   number,
-		book:     p.cfg.Book,
-		judge:    newJudge(p.cfg.Book, p.cfg.Incarnation.Base, number, p.cfg.KeysPerTenant),
-		reader:   p.cfg.Client.NewReader(schema.TopicEvents, number, first),
+		number: number, book: p.cfg.Book, judge: state.judge, judged: judged, caughtUp: caughtUp, metrics: p.metrics, log: log,
+		reader:   p.cfg.Client.NewReader(schema.TopicEvents, number, state.offset),
 		verdicts: broker.NewAppend(p.cfg.Client, schema.TopicVerdicts, number, p.cfg.Producer),
-		judged:   verdict.To,
-		caughtUp: caughtUp,
-		metrics:  p.metrics,
-		log:      p.log.With(zap.Int32("partition", number)),
+		saver:    p.newSaver(generation, number, state.manifest, log),
+		cutEvery: p.cfg.CheckpointEvery,
+		lastCut:  time.Now(),
+		reported: state.judge.counts,
 	}, nil
 }
 
-// run judges the partition until the generation is over: fetch, judge, write. Up to the watermark it only rebuilds its
-// state; nothing is written twice.
+// watermark is the offset below which everything is judged.
+func (p *Processor) watermark(ctx context.Context, number int32) (int64, error) {
+	last, found, err := p.cfg.Client.ReadLast(ctx, schema.TopicVerdicts, number)
+	if err != nil || !found {
+		return 0, err
+	}
+	verdict, err := schema.DecodeVerdict(last.Value)
+	if err != nil {
+		return 0, fmt.Errorf("read watermark of partition %d: %w", number, err)
+	}
+	return verdict.To, nil
+}
+
+// run judges the partition until the generation is over, and saves checkpoints beside it.
 func (p *partition) run(ctx context.Context) error {
+	var g errgroup.Group
+	g.Go(func() error { return p.saver.run(ctx) })
+	err := p.judgeAll(ctx)
+	if p.ahead() { // a last cut, so that the next owner has little to replay
+		p.cut()
+	}
+	close(p.saver.cuts)
+	return errors.Join(err, g.Wait())
+}
+
+// judgeAll is the partition's story: fetch, judge, write. Up to the watermark it only rebuilds its state; nothing is written
+// twice.
+func (p *partition) judgeAll(ctx context.Context) error {
 	for {
-		p.caughtUp.Store(p.judged >= p.reader.End() && p.reader.Next() >= p.judged)
+		p.caughtUp.Store(p.ahead() && p.reader.Next() >= p.reader.End())
 		records, err := p.reader.Fetch(ctx)
 		if err != nil {
 			return err
@@ -86,7 +119,31 @@ func (p *partition) run(ctx context.Context) error {
 			records = records[n:]
 		}
 		p.metrics.observe(p)
+		p.cutWhenDue()
 	}
+}
+
+// ahead reports whether the replay is over: everything read is judged in the log, and all that was is read.
+func (p *partition) ahead() bool { return p.reader.Next() == p.judged }
+
+// cutWhenDue hands the changes to the saver when they have waited long enough or are many. While the saver is busy they
+// wait on.
+func (p *partition) cutWhenDue() {
+	since := time.Since(p.lastCut)
+	changed := p.judge.windows.ChangedBytes()
+	due := changed > 0 && since >= p.cutEvery || changed >= cutBytes && since >= p.cutEvery/10
+	if due && p.ahead() {
+		p.cut()
+	}
+}
+
+func (p *partition) cut() {
+	if len(p.saver.cuts) == cap(p.saver.cuts) || p.judge.windows.ChangedBytes() == 0 {
+		return
+	}
+	body, passed := p.judge.appendChanges(nil)
+	p.saver.cuts <- cut{offset: p.judged, body: body, passed: passed}
+	p.lastCut = time.Now()
 }
 
 // belowWatermark cuts records at the watermark, so that each verdict lies on one side of it.

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
+	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
@@ -26,8 +29,11 @@ type Config struct {
 	Book          *rules.Book      // someone follows the rules topic into it
 	Producer      broker.ProducerConfig
 	KeysPerTenant int // keys with state, of a tenant in a partition; the least recently used goes; default 1,000,000
-	Log           *zap.Logger
-	Metrics       prometheus.Registerer
+	// CheckpointEvery is how long changes of the state may wait for their checkpoint; default 1 s. What has changed since
+	// is replayed after a crash.
+	CheckpointEvery time.Duration
+	Log             *zap.Logger
+	Metrics         prometheus.Registerer
 }
 
 // Processor judges its share of the log's partitions.
@@ -46,6 +52,9 @@ func New(cfg Config) *Processor {
 	if cfg.KeysPerTenant == 0 {
 		cfg.KeysPerTenant = 1_000_000
 	}
+	if cfg.CheckpointEvery == 0 {
+		cfg.CheckpointEvery = time.Second
+	}
 	return &Processor{cfg: cfg, log: cfg.Log.Named("processor"), metrics: newMetrics(cfg.Metrics)}
 }
 
@@ -61,6 +70,10 @@ func (p *Processor) Run(ctx context.Context) error {
 
 // serve judges the partitions of one generation, each by its own goroutine, until it is over.
 func (p *Processor) serve(ctx context.Context, generation *broker.Generation) error {
+	commits, err := generation.Committed(ctx, p.cfg.Incarnation.Partitions)
+	if err != nil {
+		return err
+	}
 	caughtUp := make([]*atomic.Bool, len(generation.Partitions))
 	for i := range caughtUp {
 		caughtUp[i] = new(atomic.Bool)
@@ -70,7 +83,7 @@ func (p *Processor) serve(ctx context.Context, generation *broker.Generation) er
 	g, ctx := errgroup.WithContext(ctx)
 	for i, number := range generation.Partitions {
 		g.Go(func() error {
-			part, err := p.openPartition(ctx, number, caughtUp[i])
+			part, err := p.openPartition(ctx, generation, commits[number], caughtUp[i])
 			if err != nil {
 				return err
 			}
@@ -78,6 +91,21 @@ func (p *Processor) serve(ctx context.Context, generation *broker.Generation) er
 		})
 	}
 	return g.Wait()
+}
+
+// newJudge makes a judge that knows nothing.
+func (p *Processor) newJudge(number int32) *judge {
+	return newJudge(p.cfg.Book, p.cfg.Incarnation.Base, number, p.cfg.KeysPerTenant)
+}
+
+// newSaver makes the saver of a partition that was restored from a manifest; it begins a pass of its own.
+func (p *Processor) newSaver(generation *broker.Generation, number int32, from manifest, log *zap.Logger) *saver {
+	return &saver{
+		owner: uuid.NewString(), partition: number, client: p.cfg.Client, generation: generation,
+		state: broker.NewAppend(p.cfg.Client, schema.TopicState, number, p.cfg.Producer),
+		cuts:  make(chan cut, 1), metrics: p.metrics, log: log,
+		spans: slices.Clone(from.Spans), start: from.Start, passFrom: -1,
+	}
 }
 
 func (p *Processor) owns(caughtUp []*atomic.Bool) {

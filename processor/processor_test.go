@@ -55,13 +55,13 @@ func runProcessor(ctx context.Context, c *broker.Client, log schema.LogRecord) e
 		_ = broker.NewFollower(c, schema.TopicRules, func(r broker.Record) { _ = book.Apply(r.Offset, r.Key, r.Value) }).Run(ctx)
 	})
 	return processor.New(processor.Config{
-		Client: c, Incarnation: log, Book: book, Producer: broker.DefaultProducerConfig(),
+		Client: c, Incarnation: log, Book: book, Producer: broker.DefaultProducerConfig(), CheckpointEvery: 10 * time.Millisecond,
 		Log: zap.NewNop(), Metrics: prometheus.NewRegistry(),
 	}).Run(ctx)
 }
 
 // start runs a processor until stop is called.
-func start(t *testing.T, c *broker.Client, log schema.LogRecord) (stop func()) {
+func start(t testing.TB, c *broker.Client, log schema.LogRecord) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- runProcessor(ctx, c, log) }()
@@ -286,6 +286,66 @@ func TestMembersComeAndGoAndDecideTheSame(t *testing.T) {
 	<-written
 	h.compare(want)
 	stay()
+}
+
+// TestRestoresFromCheckpoints takes away the events that made the state, so that only a checkpoint can bring it back; the
+// second time the group's commits are lost, too.
+func TestRestoresFromCheckpoints(t *testing.T) {
+	events := soak(6000, 100_000)
+	want := undisturbed(t, events)
+	for _, lost := range []bool{false, true} {
+		t.Run(fmt.Sprintf("commits lost %t", lost), func(t *testing.T) {
+			c, log := brokertest.Start(t, partitions)
+			h := newHistory(t, c)
+			h.rule("burst", `event_type == "export" && count("10s", event_type == "export") > 3`, 1, 15*time.Second)
+			h.write(events / 3)
+			h.rule("burst", `event_type == "export" && count("5s", event_type == "export") > 2`, 2, 5*time.Second)
+			h.rule("busy", `count("30s") > 20 and severity != "nominal"`, 1, 0)
+			h.restart(c, log, lost)
+			h.write(events / 3)
+			h.restart(c, log, lost)
+			h.rule("busy", `count("30s") > 30`, 2, time.Minute)
+			h.write(events - 2*(events/3))
+			h.restart(c, log, lost)
+			h.compare(want)
+		})
+	}
+}
+
+// restart has a processor judge all there is and deletes the events that its commits say it needs no more.
+func (h *history) restart(c *broker.Client, log schema.LogRecord, lose bool) {
+	h.t.Helper()
+	stop := start(h.t, c, log)
+	for p := range int32(partitions) {
+		h.verdicts(p)
+	}
+	stop()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	err := c.RunGroup(ctx, broker.Group{ID: processor.GroupID, Topic: schema.TopicEvents, Log: zap.NewNop()}, func(ctx context.Context, g *broker.Generation) error {
+		defer cancel()
+		commits, err := g.Committed(ctx, partitions)
+		if err != nil {
+			return err
+		}
+		for _, commit := range commits {
+			if commit.Offset != h.ends[commit.Partition] {
+				h.t.Errorf("partition %d is saved to %d of %d", commit.Partition, commit.Offset, h.ends[commit.Partition])
+			}
+			if err := c.DeleteBefore(ctx, schema.TopicEvents, commit.Partition, commit.Offset); err != nil {
+				return err
+			}
+			if lose {
+				if err := g.Commit(ctx, []broker.Commit{{Partition: commit.Partition}}); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		h.t.Fatal(err)
+	}
 }
 
 func TestBacklogOfAStoppedProcessorIsJudged(t *testing.T) {

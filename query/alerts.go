@@ -1,12 +1,9 @@
 package query
 
 import (
-	"strconv"
-
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/gofiber/fiber/v2"
 
-	"keypulse/internal/answer"
 	"keypulse/internal/httpapi"
 	"keypulse/schema"
 )
@@ -15,11 +12,9 @@ import (
 // for each batch of hits, with empty text and larger numbers. What identifies an alert and never changes is in its own
 // row, so filters, order and limit work on those alone and read a page and not a history; the numbers are then the
 // largest of all rows of the page's alerts.
-//
-// The state is a column of both halves although it has one value until people can act on alerts.
 const (
 	selectAlerts = `SELECT
-    id, max(rule_id), max(rule_version), max(rule_name), max(key_id), max(severity), 'open' AS state, max(message),
+    id, max(rule_id), max(rule_version), max(rule_name), max(key_id), max(severity), max(message),
     max(event_id), toUnixTimestamp64Milli(raised_at), max(hits), max(last_event_id),
     toUnixTimestamp64Milli(max(last_at)), max(values)
 FROM alerts
@@ -36,11 +31,12 @@ ORDER BY raised_at DESC, id DESC`
 )
 
 // alertStates are the states of an alert, as the API names them.
-var alertStates = []string{stateOpen, "acked", "resolved"}
-
-const stateOpen = "open"
+var alertStates = []string{string(schema.AlertOpen), string(schema.AlertAcked), string(schema.AlertResolved)}
 
 var alertParams = []string{"rule", "key_id", "state", "severity", "since", "until", "limit", "cursor"}
+
+// errNoAlert is also the answer for the alert of another tenant.
+var errNoAlert = httpapi.NotFound("There is no alert with this id.")
 
 // listAlerts is GET /api/alerts: newest first, by raised_at, then id, descending.
 func (q *Query) listAlerts(c *fiber.Ctx) error {
@@ -48,31 +44,33 @@ func (q *Query) listAlerts(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	w := alertsWhere(httpapi.IdentityOf(c).Tenant, p)
+	j := q.begin(c, q.cfg.StatementTimeout)
+	defer j.end()
+	if err := j.seeActions(0); err != nil {
+		return err
+	}
+	w := alertsWhere(j.tenant, p, j.actions)
 	out := newPage(listAlerts, "alerts", p.limit())
 	if err := p.err(); err != nil {
 		return err
 	}
 	w.bind("rows", out.limit+1)
-
-	j := q.begin(c, q.cfg.StatementTimeout)
-	defer j.end()
-	err = j.each("alerts", selectAlerts+w.String()+newestAlerts, w.args, func(rows driver.Rows) error {
-		a, err := scanAlert(rows)
-		if err != nil {
-			return err
-		}
-		out.add(place{at: a.RaisedAt, name: a.ID}, func(b []byte) []byte { return append(a.appendMembers(append(b, '{')), '}') })
-		return nil
-	})
+	alerts, err := j.alerts(w)
 	if err != nil {
 		return err
+	}
+	if err := j.addStates(alerts); err != nil {
+		return err
+	}
+	for i := range alerts {
+		a := &alerts[i]
+		out.add(place{at: a.RaisedAt, name: a.ID}, func(b []byte) []byte { return append(a.appendMembers(append(b, '{')), '}') })
 	}
 	return out.send(c)
 }
 
 // alertsWhere is the condition on an alert's own row.
-func alertsWhere(tenant schema.Tenant, p *params) *where {
+func alertsWhere(tenant schema.Tenant, p *params, actions actionsView) *where {
 	w := tenantIs(tenant)
 	w.and("rule_id != ''")
 	if rule, ok := p.text("rule"); ok {
@@ -81,8 +79,8 @@ func alertsWhere(tenant schema.Tenant, p *params) *where {
 	}
 	w.equals(p, "key_id")
 	if state, ok := p.oneOf("state", alertStates); ok {
-		w.and("'open' = {state:String}")
-		w.bind("state", state)
+		w.and(actions.inState(schema.AlertState(state)))
+		actions.bind(w)
 	}
 	if severity, ok := p.severity("severity"); ok {
 		w.and("severity = {severity:UInt8}")
@@ -97,57 +95,15 @@ func alertsWhere(tenant schema.Tenant, p *params) *where {
 	return w
 }
 
-// alert is an alert with what has happened since it was raised.
-type alert struct {
-	schema.Alert
-	KeyID       string
-	State       string
-	Hits        uint64
-	LastEventID uint64
-	LastAt      schema.Millis
-}
-
-func scanAlert(rows driver.Rows) (alert, error) {
-	var a alert
-	var severity uint8
-	var version uint32
-	var eventID uint64
-	var raisedAt, lastAt int64
-	err := rows.Scan(&a.ID, &a.RuleID, &version, &a.RuleName, &a.KeyID, &severity, &a.State, &a.Message,
-		&eventID, &raisedAt, &a.Hits, &a.LastEventID, &lastAt, &a.Values)
-	a.RuleVersion, a.Severity, a.EventID = int64(version), schema.Severity(severity), int64(eventID)
-	a.RaisedAt, a.LastAt = schema.Millis(raisedAt), schema.Millis(lastAt)
-	return a, err
-}
-
-// appendMembers appends the alert's members in the order of the rules' reference, without braces.
-func (a *alert) appendMembers(b []byte) []byte {
-	text := func(name, value string) {
-		b = append(b, name...)
-		b = answer.AppendString(b, value)
-	}
-	number := func(name string, value uint64) {
-		b = append(b, name...)
-		b = strconv.AppendUint(b, value, 10)
-	}
-	text(`"id":`, a.ID)
-	text(`,"rule_id":`, a.RuleID)
-	number(`,"rule_version":`, uint64(a.RuleVersion))
-	text(`,"rule_name":`, a.RuleName)
-	text(`,"key_id":`, a.KeyID)
-	text(`,"severity":`, a.Severity.String())
-	text(`,"state":`, a.State)
-	text(`,"message":`, a.Message)
-	number(`,"event_id":`, uint64(a.EventID))
-	b = answer.AppendTime(append(b, `,"raised_at":`...), a.RaisedAt)
-	number(`,"hits":`, a.Hits)
-	number(`,"last_event_id":`, a.LastEventID)
-	b = answer.AppendTime(append(b, `,"last_at":`...), a.LastAt)
-	b = append(b, `,"values":`...)
-	if len(a.Values) == 0 {
-		return append(b, "{}"...)
-	}
-	return append(b, a.Values...)
+// alerts reads the newest alerts for which w holds; w binds rows.
+func (j *job) alerts(w *where) ([]alert, error) {
+	var alerts []alert
+	err := j.each("alerts", selectAlerts+w.String()+newestAlerts, w.args, func(rows driver.Rows) error {
+		a, err := scanAlert(rows)
+		alerts = append(alerts, a)
+		return err
+	})
+	return alerts, err
 }
 
 // showAlert is GET /api/alerts/{id}.
@@ -155,25 +111,40 @@ func (q *Query) showAlert(c *fiber.Ctx) error {
 	if _, err := parseParams(c); err != nil {
 		return err
 	}
-	w := tenantIs(httpapi.IdentityOf(c).Tenant)
-	w.and("rule_id != ''")
-	w.and("id = {id:String}")
-	w.bind("id", c.Params("id"))
-	w.bind("rows", 1)
-
 	j := q.begin(c, q.cfg.StatementTimeout)
 	defer j.end()
-	var body []byte
-	err := j.each("alert", selectAlerts+w.String()+newestAlerts, w.args, func(rows driver.Rows) error {
-		a, err := scanAlert(rows)
-		body = append(a.appendMembers([]byte(`{"success":true,`)), '}')
+	a, err := j.alertWithActions(c.Params("id"), 0)
+	if err != nil {
 		return err
-	})
+	}
+	return a.send(c)
+}
+
+// alert returns an alert without its actions.
+func (j *job) alert(id string) (alert, error) {
+	w := tenantIs(j.tenant)
+	w.and("rule_id != ''")
+	w.and("id = {id:String}")
+	w.bind("id", id)
+	w.bind("rows", 1)
+	alerts, err := j.alerts(w)
 	switch {
 	case err != nil:
-		return err
-	case body == nil:
-		return httpapi.NotFound("There is no alert with this id.")
+		return alert{}, err
+	case len(alerts) == 0:
+		return alert{}, errNoAlert
 	}
-	return httpapi.Raw(c, fiber.StatusOK, body)
+	return alerts[0], nil
+}
+
+// alertWithActions returns an alert after the actions below rev and perhaps later ones.
+func (j *job) alertWithActions(id string, rev int64) (alert, error) {
+	if err := j.seeActions(rev); err != nil {
+		return alert{}, err
+	}
+	a, err := j.alert(id)
+	if err != nil {
+		return a, err
+	}
+	return a, j.addActions(&a)
 }

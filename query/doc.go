@@ -1,11 +1,13 @@
 // Package query is the read side of the REST API, and the rules: everything but POST /api/events. It reads ClickHouse,
-// holds no state of its own but a second-old copy of the statistics, and writes nothing but rule versions into the log.
+// holds no state of its own but a second-old copy of the statistics and the newest alert actions, and writes nothing but
+// rule versions and alert actions into the log.
 //
 // The invariant it keeps: what a request sends reaches ClickHouse as a bound parameter only, never as text of a
 // statement; every statement names its tenant, has a bound in time and memory, and ends when its client leaves. And a
 // list is a walk along one total order with a cursor that is a place in it, so that pages neither skip nor repeat a row.
 //
-//	q := query.New(query.Config{DB: db, Book: book, AppendRule: appendRule, Log: log})
+//	actions := query.NewActions() // and, beside the server, actions.Follow
+//	q := query.New(query.Config{DB: db, Book: book, AppendRule: appendRule, Actions: actions, AppendAction: appendAction, Log: log})
 //	q.Register(server.App())
 //	server.AddCheck("clickhouse", q.Check)
 package query

@@ -9,7 +9,6 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"keypulse/internal/answer"
-	"keypulse/internal/httpapi"
 	"keypulse/schema"
 )
 
@@ -19,20 +18,21 @@ const (
 	keyStatusActive = "active"
 )
 
-// selectKeys and the texts below make the statement: the keys' sums, joined with how many alerts each has open. Both
-// halves take the same keys. A page's sums are made in the order that the table has and stop at the limit, so that it
-// does not sum up a million others.
+// selectKeys and the texts below make the statement: the keys' sums, joined with how many alerts each has open and with
+// the points that rules gave its events, as far as they have not faded. All parts take the same keys. A page's sums are
+// made in the order that the table has and stop at the limit, so that it does not sum up a million others.
 //
 // The last row is no key: it says that the answer is whole. A server that gives up a statement whose answer it is
 // sending to a slow reader (KILL QUERY, a shutdown) ends the answer as if it were at its end.
 const (
-	selectKeys = `SELECT whole, key_id, events, first, last, open
+	selectKeys = `SELECT whole, key_id, events, first, last, open, points
 FROM (
-    SELECT 0 AS whole, k.key_id AS key_id, k.events AS events, k.first AS first, k.last AS last, a.open AS open
+    SELECT 0 AS whole, k.key_id AS key_id, k.events AS events, k.first AS first, k.last AS last, a.open AS open, p.points AS points
     FROM (
         SELECT
             key_id, sum(n) AS events,
-            toUnixTimestamp64Milli(min(first_activity)) AS first, toUnixTimestamp64Milli(max(last_activity)) AS last
+            toUnixTimestamp64Milli(assumeNotNull(min(first_activity))) AS first,
+            toUnixTimestamp64Milli(assumeNotNull(max(last_activity))) AS last
         FROM keys
         WHERE `
 	groupKeys = `
@@ -46,11 +46,18 @@ FROM (
         SELECT key_id, uniqExact(id) AS open
         FROM alerts
         WHERE `
-	endKeys = `
+	joinPoints = `
         GROUP BY key_id
     ) AS a ON a.key_id = k.key_id
+    LEFT JOIN (
+        SELECT key_id, ` + sumPoints + ` AS points
+        FROM key_points
+        WHERE `
+	endKeys = `
+        GROUP BY key_id
+    ) AS p ON p.key_id = k.key_id
     UNION ALL
-    SELECT 1, '', toUInt64(0), toInt64(0), toInt64(0), toUInt64(0)
+    SELECT 1, '', toUInt64(0), toInt64(0), toInt64(0), toUInt64(0), toFloat64(0)
 )
 ORDER BY whole, key_id`
 )
@@ -64,20 +71,19 @@ func (q *Query) listKeys(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	tenant := httpapi.IdentityOf(c).Tenant
 	limit, _ := p.integer("limit", 1, maxLimit)
-	sql, args := keysStatement(tenant, p, limit)
-	if err := p.err(); err != nil {
-		return err
-	}
 	out := newPage(listKeys, "keys", limit)
-	if limit == 0 {
-		return q.streamKeys(c, out, sql, args)
+	if limit == 0 && p.err() == nil {
+		return q.streamKeys(c, out, p)
 	}
 	j := q.begin(c, q.cfg.StatementTimeout)
 	defer j.end()
+	sql, args, err := j.keysStatement(p, limit)
+	if err != nil {
+		return err
+	}
 	err = j.eachWith("keys", sql, args, keysSettings(), func(rows driver.Rows) error {
-		return addKey(out, tenant, rows)
+		return addKey(out, j.tenant, rows)
 	})
 	if err != nil {
 		return err
@@ -89,8 +95,8 @@ func (q *Query) listKeys(c *fiber.Ctx) error {
 }
 
 // keysStatement is the statement for a page of limit keys, for all of them when it is 0.
-func keysStatement(tenant schema.Tenant, p *params, limit int) (sql string, args []any) {
-	w := tenantIs(tenant)
+func (j *job) keysStatement(p *params, limit int) (sql string, args []any, err error) {
+	w := tenantIs(j.tenant)
 	if part, ok := p.text("q"); ok {
 		w.and("positionCaseInsensitiveUTF8(key_id, {q:String}) > 0")
 		w.bind("q", part)
@@ -99,15 +105,24 @@ func keysStatement(tenant schema.Tenant, p *params, limit int) (sql string, args
 		w.and("key_id > {at:String}")
 		w.bind("at", at.name)
 	}
+	if err := p.err(); err != nil {
+		return "", nil, err
+	}
+	if err := j.seeActions(0); err != nil {
+		return "", nil, err
+	}
+	j.actions.bind(w)
+	bindNow(w, schema.MillisOf(j.q.cfg.Now()))
 	keys := w.String() + " AND n > 0"
-	alerts := w.String() + " AND rule_id != ''"
-	page := groupKeys
+	page, same := groupKeys, w.String()
 	if limit > 0 {
 		w.bind("rows", limit+1)
 		page += limitKeys
-		alerts += " AND key_id IN (SELECT key_id FROM keys WHERE " + keys + page + ")"
+		same += " AND key_id IN (SELECT key_id FROM keys WHERE " + keys + page + ")"
 	}
-	return selectKeys + keys + page + joinAlerts + alerts + endKeys, w.args
+	alerts := same + " AND rule_id != '' AND " + j.actions.inState(schema.AlertOpen)
+	points := same + " AND " + unfadedPoints
+	return selectKeys + keys + page + joinAlerts + alerts + joinPoints + points + endKeys, w.args, nil
 }
 
 // keysSettings let the server sum up keys in the order in which they lie, and send blocks of which this node can hold a
@@ -125,7 +140,8 @@ func addKey(out *page, tenant schema.Tenant, rows driver.Rows) error {
 	var key string
 	var events, open uint64
 	var first, last int64
-	if err := rows.Scan(&whole, &key, &events, &first, &last, &open); err != nil {
+	var points float64
+	if err := rows.Scan(&whole, &key, &events, &first, &last, &open, &points); err != nil {
 		return err
 	}
 	if whole == 1 {
@@ -140,6 +156,7 @@ func addKey(out *page, tenant schema.Tenant, rows driver.Rows) error {
 		b = strconv.AppendUint(b, events, 10)
 		b = answer.AppendTime(append(b, `,"last_activity":`...), schema.Millis(last))
 		b = answer.AppendString(append(b, `,"key_id":`...), key)
+		b = strconv.AppendFloat(append(b, `,"risk_score":`...), riskScore(points), 'f', -1, 64)
 		b = answer.AppendTime(append(b, `,"first_activity":`...), schema.Millis(first))
 		b = append(b, `,"open_alerts":`...)
 		b = strconv.AppendUint(b, open, 10)

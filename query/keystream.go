@@ -8,10 +8,10 @@ import (
 	"github.com/gofiber/fiber/v2"
 )
 
-// streamKeys answers with every key that the statement finds. What fails before the first row is an ordinary failure.
-func (q *Query) streamKeys(c *fiber.Ctx, out *page, sql string, args []any) error {
+// streamKeys answers with every key that the parameters allow. What fails before the first row is an ordinary failure.
+func (q *Query) streamKeys(c *fiber.Ctx, out *page, p *params) error {
 	j := q.begin(c, q.cfg.StreamTimeout)
-	rows, err := j.query("keys", sql, args, keysSettings())
+	rows, err := j.allKeys(p)
 	if err != nil {
 		j.end()
 		return err
@@ -20,6 +20,14 @@ func (q *Query) streamKeys(c *fiber.Ctx, out *page, sql string, args []any) erro
 	c.Response().Header.SetContentType(fiber.MIMEApplicationJSON)
 	c.Response().SetBodyStream(&keyStream{job: j, rows: rows, page: out}, -1)
 	return nil
+}
+
+func (j *job) allKeys(p *params) (driver.Rows, error) {
+	sql, args, err := j.keysStatement(p, 0)
+	if err != nil {
+		return nil, err
+	}
+	return j.query("keys", sql, args, keysSettings())
 }
 
 // streamChunk is about how many bytes of a stream are made at once.

@@ -54,12 +54,20 @@ func TestListsReadInOrder(t *testing.T) {
 		return selectEvents + w.String() + newestEvents, w.args
 	}
 	alerts := func(p *params) (string, []any) {
-		w := alertsWhere("demo", p)
+		w := alertsWhere("demo", p, actionsView{})
 		w.bind("rows", 51)
 		inner := newestAlerts[:strings.Index(newestAlerts, ")")] // the plan of IN's right side is not shown
 		return "SELECT raised_at, id FROM alerts WHERE " + w.String() + inner, w.args
 	}
-	keys := func(p *params) (string, []any) { return keysStatement("demo", p, 50) }
+	keys := func(p *params) (string, []any) {
+		j := a.query.newJob("demo", "plan", a.query.cfg.StatementTimeout)
+		defer j.end()
+		sql, args, err := j.keysStatement(p, 50)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return sql, args
+	}
 	with := func(pairs ...string) *params {
 		values := map[string]string{}
 		for i := 0; i < len(pairs); i += 2 {
@@ -77,5 +85,6 @@ func TestListsReadInOrder(t *testing.T) {
 	f("next page by key", with("cursor", cursor, "key_id", "key-2"), events, backwards, "by_key", "created_at in (-Inf")
 	f("alerts", with(), alerts, backwards)
 	f("alerts by rule", with("rule", "r", "severity", "critical"), alerts, backwards)
+	f("open alerts", with("state", "open"), alerts, backwards)
 	f("keys", with(), keys, "Read type: InOrder", "Order: key_id ASC")
 }

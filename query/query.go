@@ -23,8 +23,12 @@ type Config struct {
 	// AppendRule writes a rule's version to the control topic and returns the offset it got, when all in-sync replicas
 	// have it. It is called from many goroutines.
 	AppendRule func(ctx context.Context, rec schema.RuleRecord) (offset int64, err error)
-	Log        *zap.Logger      // default: none
-	Now        func() time.Time // default time.Now
+	// Actions is what people did with alerts; the caller runs [Actions.Follow]. Default: nobody has done anything.
+	Actions *Actions
+	// AppendAction is AppendRule for an action on an alert.
+	AppendAction func(ctx context.Context, rec schema.AlertActionRecord) (offset int64, err error)
+	Log          *zap.Logger      // default: none
+	Now          func() time.Time // default time.Now
 
 	StatementTimeout time.Duration // for a statement, to its last row; default 10 s
 	StreamTimeout    time.Duration // for a list without a limit, to its last byte; default 2 min
@@ -37,6 +41,9 @@ type Config struct {
 func (cfg Config) withDefaults() Config {
 	if cfg.Log == nil {
 		cfg.Log = zap.NewNop()
+	}
+	if cfg.Actions == nil {
+		cfg.Actions = noActions()
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -79,6 +86,9 @@ func (q *Query) Register(app fiber.Router) {
 	app.Get(StatsPath, q.showStats)
 	app.Get("/api/alerts", read, q.listAlerts)
 	app.Get("/api/alerts/:id", read, q.showAlert)
+	for _, action := range []schema.AlertAction{schema.AlertAck, schema.AlertResolve, schema.AlertReopen} {
+		app.Post("/api/alerts/:id/"+string(action), write, q.actOnAlert(action))
+	}
 	app.Get("/api/rules", read, q.listRules)
 	app.Post("/api/rules", write, q.createRule)
 	app.Post("/api/rules/validate", write, q.validateRule)
@@ -90,10 +100,11 @@ func (q *Query) Register(app fiber.Router) {
 // StatsPath is the one path that takes no authentication.
 const StatsPath = "/api/stats"
 
-// Check says why the database does not answer, nil when it does: for /readyz.
+// Check says why the database does not answer, or that the alert actions have not been read, nil when all is well: for
+// /readyz.
 func (q *Query) Check(ctx context.Context) error {
 	if err := q.cfg.DB.Ping(ctx); err != nil {
 		return fmt.Errorf("ping clickhouse: %w", err)
 	}
-	return nil
+	return q.cfg.Actions.check()
 }

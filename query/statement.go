@@ -43,6 +43,7 @@ type job struct {
 	timeout time.Duration
 	tenant  schema.Tenant // "" for what is public
 	request string        // the request's id
+	actions actionsView   // what people did with alerts, as the statements see it: see seeActions
 }
 
 // newJob starts the clock of a job that watches no client.
@@ -86,7 +87,15 @@ func (j *job) query(name, sql string, args []any, settings clickhouse.Settings) 
 	for setting, value := range settings {
 		all[setting] = value
 	}
-	ctx := clickhouse.Context(j.ctx, clickhouse.WithQueryID(j.queryID(name)), clickhouse.WithSettings(all))
+	options := []clickhouse.QueryOption{clickhouse.WithQueryID(j.queryID(name)), clickhouse.WithSettings(all)}
+	held, err := j.actions.table()
+	switch {
+	case err != nil:
+		return nil, httpapi.Internal(err)
+	case held != nil:
+		options = append(options, clickhouse.WithExternalTable(held))
+	}
+	ctx := clickhouse.Context(j.ctx, options...)
 	rows, err := j.q.cfg.DB.Query(ctx, sql, args...)
 	if err != nil {
 		return nil, j.failure(name, err)

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -78,6 +79,20 @@ type Aggregate struct {
 	value  func(*Scope) Value
 	tables tables
 	needs  needs
+}
+
+// MarshalJSON shows the aggregate as the answer to a validation does.
+func (a *Aggregate) MarshalJSON() ([]byte, error) {
+	window := ""
+	if a.Window > 0 {
+		window = formatDuration(a.Window)
+	}
+	return json.Marshal(struct {
+		Text       string `json:"text"`
+		Call       Call   `json:"call"`
+		Window     string `json:"window,omitempty"`
+		WorstBytes int    `json:"worst_bytes"`
+	}{a.Text, a.Call, window, a.WorstBytes()})
 }
 
 // Key identifies the aggregate among those of a tenant: equal call, window, value and where, whoever wrote them.

@@ -2,11 +2,8 @@ package rules
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/expr-lang/expr/ast"
-
-	"keypulse/schema"
 )
 
 // compiled is an expression that is ready to run.
@@ -100,7 +97,13 @@ func compileExpression(field, text, src string, offset int, t *tables, errs *Err
 	return c.compile(tree), tree
 }
 
+// maxErrors is how many errors of one rule are shown.
+const maxErrors = 20
+
 func (c *compiler) failAt(offset int, message string) {
+	if len(*c.errs) >= maxErrors {
+		return
+	}
 	e := Error{Field: c.field, Message: message}
 	if len(c.text) <= MaxExpression {
 		e = e.at(c.text, c.offset+offset)
@@ -146,6 +149,9 @@ func (c *compiler) compile(n ast.Node) compiled {
 		if *c.nodes == maxNodes+1 {
 			return c.fail(n, "the expression is too complex")
 		}
+		return constantOf(Value{})
+	}
+	if len(*c.errs) >= maxErrors {
 		return constantOf(Value{})
 	}
 	switch n := n.(type) {
@@ -199,148 +205,5 @@ func (c *compiler) refuse(n ast.Node) compiled {
 		return c.fail(n, "byte strings are not allowed in a rule")
 	default:
 		return c.fail(n, "this is not allowed in a rule")
-	}
-}
-
-// field is a field of the event that holds a string.
-type field uint8
-
-const (
-	fieldKeyID field = iota + 1
-	fieldType
-	fieldSeverity
-	fieldSourceIP
-	fieldActor
-	fieldCreatedAt
-	fieldEventID
-)
-
-const detailsName = "details"
-
-var fields = map[string]field{
-	"key_id": fieldKeyID, "event_type": fieldType, "severity": fieldSeverity, "source_ip": fieldSourceIP,
-	"actor": fieldActor, "created_at": fieldCreatedAt, "event_id": fieldEventID,
-}
-
-// eventFields are the names of the event's fields, in the order of the specification.
-var eventFields = []string{
-	"key_id", "event_type", "severity", "source_ip", "actor", detailsName, "created_at", "event_id",
-}
-
-// text reads the field.
-func (f field) text(s *Scope) string {
-	switch f {
-	case fieldKeyID:
-		return s.event.KeyID
-	case fieldType:
-		return s.event.Type
-	case fieldSeverity:
-		return severityName(s.event.Severity)
-	case fieldSourceIP:
-		return s.event.SourceIP
-	case fieldActor:
-		return s.event.Actor
-	case fieldCreatedAt:
-		return s.createdAt()
-	default:
-		return s.event.EventID
-	}
-}
-
-func severityName(severity schema.Severity) string {
-	if severity < schema.Nominal || severity > schema.Critical {
-		return ""
-	}
-	return schema.Severities[severity-1]
-}
-
-func (c *compiler) identifier(n *ast.IdentifierNode) compiled {
-	if n.Value == detailsName {
-		return c.detail(objectType, nil)
-	}
-	f, ok := fields[n.Value]
-	switch {
-	case ok && c.inValue && (f == fieldSourceIP || f == fieldActor):
-		return compiled{typ: stringType, value: func(s *Scope) Value {
-			if text := f.text(s); text != "" {
-				return String(text)
-			}
-			return Value{}
-		}}
-	case ok:
-		return compiled{typ: stringType, field: f, value: func(s *Scope) Value { return String(f.text(s)) }}
-	case strings.HasPrefix(n.Value, "$"):
-		return c.fail(n, "%s is not allowed in a rule", n.Value)
-	case isCall(n.Value):
-		return c.fail(n, "%s is a function: write %s(…)", n.Value, n.Value)
-	default:
-		near := didYouMean(n.Value, eventFields)
-		if near == "" {
-			near = ": it has " + strings.Join(eventFields, ", ")
-		}
-		return c.fail(n, "the event has no field %q%s", n.Value, near)
-	}
-}
-
-// detail is the value of details at a path.
-func (c *compiler) detail(t typ, steps []step) compiled {
-	local := c.tables.path(steps)
-	return compiled{typ: t, value: func(s *Scope) Value { return s.path(local) }}
-}
-
-// member compiles a.b and a[b]. A path of literals below details is looked up in one go.
-func (c *compiler) member(n *ast.MemberNode) compiled {
-	if steps, ok := pathOf(n); ok {
-		return c.detail(anyType, steps)
-	}
-	of, property := c.compile(n.Node), c.compile(n.Property)
-	if !of.typ.may(listType) && !of.typ.may(objectType) {
-		return c.fail(n, "%s has no members", of.typ)
-	}
-	return compiled{typ: anyType, value: func(s *Scope) Value { return memberValue(of.value(s), property.value(s)) }}
-}
-
-// pathOf returns the path when n is a chain of literal steps below details.
-func pathOf(n ast.Node) ([]step, bool) {
-	switch n := n.(type) {
-	case *ast.IdentifierNode:
-		return nil, n.Value == detailsName
-	case *ast.ChainNode:
-		return pathOf(n.Node)
-	case *ast.MemberNode:
-		last, ok := stepOf(n.Property)
-		if !ok {
-			return nil, false
-		}
-		steps, ok := pathOf(n.Node)
-		return append(steps, last), ok
-	default:
-		return nil, false
-	}
-}
-
-func stepOf(n ast.Node) (step, bool) {
-	switch n := n.(type) {
-	case *ast.StringNode:
-		return step{name: n.Value}, true
-	case *ast.IntegerNode:
-		return step{index: n.Value, isIndex: true}, true
-	case *ast.UnaryNode:
-		if number, ok := n.Node.(*ast.IntegerNode); ok && n.Operator == "-" {
-			return step{index: -number.Value, isIndex: true}, true
-		}
-	}
-	return step{}, false
-}
-
-// memberValue is the member of an object by its name, or the element of a list by its index; nil when there is none.
-func memberValue(of, property Value) Value {
-	switch {
-	case of.kind == KindObject && property.kind == KindString:
-		return lookup(of.str, []step{{name: property.str}})
-	case of.kind == KindList && property.kind == KindInt:
-		return lookup(of.str, []step{{index: int(property.int()), isIndex: true}})
-	default:
-		return Value{}
 	}
 }

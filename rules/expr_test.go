@@ -76,7 +76,7 @@ func (w writer) text(depth int) string {
 		func() string { return "(" + w.boolean(d) + " ? " + w.text(d) + " : " + w.text(d) + ")" },
 		func() string { return "(" + w.text(d) + " | lower())" },
 		func() string { return "split(" + w.text(d) + `, "b")[0]` },
-		func() string { return w.text(d) + "[:" + w.one("0", "1", "-1") + "]" },
+		func() string { return w.one("event_type", `"abc"`, "severity") + "[:" + w.one("0", "1", "-1") + "]" },
 		func() string { return "type(" + w.one(w.text(d), w.boolean(d)) + ")" },
 	)
 }

@@ -88,42 +88,71 @@ func needsIn(name ast.Node, literals ...ast.Node) needs {
 
 const severities = int(schema.Critical) + 1
 
-// index finds, for an event, the numbers of the expressions that can hold for it, in rising order. Event type and
-// severity, which every event has, are merged beforehand; keys and actors when an event has one that is named.
+// index finds, for an event, the numbers of the rules and of the aggregates that can hold for it, in rising order.
+// Event type and severity, which every event has, are merged beforehand; keys and actors when an event has one that
+// is named.
 type index struct {
-	byType  map[string]*[severities][]int32
-	other   *[severities][]int32 // for every type that is not named
-	byKey   map[string][]int32
-	byActor map[string][]int32
+	byType map[string]*[2]bySeverity
+	other  *[2]bySeverity // for every type that is not named
+	extra  [2]extraIndex
 }
 
-func newIndex(all []needs) index {
-	x := index{byType: map[string]*[severities][]int32{}, byKey: map[string][]int32{}, byActor: map[string][]int32{}}
-	var always []int32
-	bySeverity := [severities][]int32{}
-	byType := map[string][]int32{}
-	for i, n := range all {
-		number := int32(i)
-		switch n.field {
-		case 0:
-			always = append(always, number)
-		case fieldSeverity:
-			for _, name := range distinctStrings(n.values) {
-				severity, _ := schema.ParseSeverity(name)
-				bySeverity[severity] = append(bySeverity[severity], number)
-			}
-		default:
-			to := map[field]map[string][]int32{fieldKeyID: x.byKey, fieldActor: x.byActor, fieldType: byType}[n.field]
-			for _, value := range distinctStrings(n.values) {
-				to[value] = append(to[value], number)
+// The two kinds of things that an index finds.
+const (
+	findRules = iota
+	findAggregates
+)
+
+// bySeverity is what is found for each severity; 0 stands for none.
+type bySeverity [severities][]int32
+
+// extraIndex is what is found for a key or an actor besides.
+type extraIndex struct{ byKey, byActor map[string][]int32 }
+
+// newIndex returns the index of the rules' and the aggregates' needs.
+func newIndex(all [2][]needs) index {
+	x := index{byType: map[string]*[2]bySeverity{}, other: &[2]bySeverity{}}
+	for _, list := range all {
+		for _, n := range list {
+			if n.field == fieldType {
+				for _, name := range n.values {
+					x.byType[name] = &[2]bySeverity{}
+				}
 			}
 		}
 	}
-	x.other = mergeSeverities(always, &bySeverity)
-	for name, list := range byType {
-		x.byType[name] = mergeSeverities(merge(nil, always, list), &bySeverity)
+	for kind, list := range all {
+		found := sortNeeds(list)
+		x.extra[kind] = extraIndex{found[fieldKeyID], found[fieldActor]}
+		always := found[0][""]
+		x.other[kind] = mergeSeverities(always, found[fieldSeverity])
+		for name, lists := range x.byType {
+			typed := always
+			if more := found[fieldType][name]; len(more) > 0 {
+				typed = merge(nil, always, more)
+			}
+			lists[kind] = mergeSeverities(typed, found[fieldSeverity])
+		}
 	}
 	return x
+}
+
+// sortNeeds returns the numbers by field and value; those that need nothing are in field 0 under "".
+func sortNeeds(list []needs) map[field]map[string][]int32 {
+	found := map[field]map[string][]int32{}
+	for _, f := range append([]field{0}, indexedFields...) {
+		found[f] = map[string][]int32{}
+	}
+	for i, n := range list {
+		values := distinctStrings(n.values)
+		if n.field == 0 {
+			values = []string{""}
+		}
+		for _, value := range values {
+			found[n.field][value] = append(found[n.field][value], int32(i))
+		}
+	}
+	return found
 }
 
 func distinctStrings(values []string) []string {
@@ -132,16 +161,16 @@ func distinctStrings(values []string) []string {
 	return slices.Compact(values)
 }
 
-// mergeSeverities adds to list what each severity finds. The severity 0 finds nothing.
-func mergeSeverities(list []int32, bySeverity *[severities][]int32) *[severities][]int32 {
-	var merged [severities][]int32
-	for severity := range merged {
-		merged[severity] = list
-		if more := bySeverity[severity]; severity > 0 && len(more) > 0 {
-			merged[severity] = merge(nil, list, more)
+// mergeSeverities adds to list what each severity finds.
+func mergeSeverities(list []int32, more map[string][]int32) bySeverity {
+	merged := bySeverity{list}
+	for i, name := range schema.Severities {
+		merged[i+1] = list
+		if numbers := more[name]; len(numbers) > 0 {
+			merged[i+1] = merge(nil, list, numbers)
 		}
 	}
-	return &merged
+	return merged
 }
 
 // merge appends two rising lists without a common number to into, in rising order.
@@ -160,21 +189,27 @@ func merge(into, a, b []int32) []int32 {
 // candidates is room for the merged lists of one event.
 type candidates struct{ first, second []int32 }
 
-// find returns the numbers for the event. The list is valid until room is used again.
-func (x *index) find(e *schema.Event, room *candidates) []int32 {
-	lists, ok := x.byType[e.Type]
-	if !ok {
-		lists = x.other
+// lists returns what the type of an event finds.
+func (x *index) lists(eventType string) *[2]bySeverity {
+	if lists, ok := x.byType[eventType]; ok {
+		return lists
 	}
-	list := lists[min(int(e.Severity), severities-1)]
-	if len(x.byKey) > 0 {
-		if more := x.byKey[e.KeyID]; len(more) > 0 {
+	return x.other
+}
+
+// find returns the numbers of a kind for the event, for whose type lists are. The list is valid until room is used
+// again.
+func (x *index) find(kind int, e *schema.Event, lists *[2]bySeverity, room *candidates) []int32 {
+	list := lists[kind][min(int(e.Severity), severities-1)]
+	extra := &x.extra[kind]
+	if len(extra.byKey) > 0 {
+		if more := extra.byKey[e.KeyID]; len(more) > 0 {
 			room.first = merge(room.first[:0], list, more)
 			list = room.first
 		}
 	}
-	if len(x.byActor) > 0 {
-		if more := x.byActor[e.Actor]; len(more) > 0 {
+	if len(extra.byActor) > 0 {
+		if more := extra.byActor[e.Actor]; len(more) > 0 {
 			room.second = merge(room.second[:0], list, more)
 			list = room.second
 		}

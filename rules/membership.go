@@ -10,14 +10,52 @@ import (
 
 // in compiles x in list. nil is in a list that holds nil.
 func (c *compiler) in(n *ast.BinaryNode) compiled {
-	left, right := c.compile(n.Left), c.compile(n.Right)
+	left := c.compile(n.Left)
+	if list, ok := n.Right.(*ast.ArrayNode); ok {
+		return testOf(inList(left, c.compileAll(list.Nodes)))
+	}
+	right := c.compile(n.Right)
 	if !right.typ.may(listType) && !right.typ.may(objectType) {
 		return c.fail(n, "the operator in needs an array or a map, not %s", right.typ)
 	}
-	if right.constant && right.typ == listType {
-		return testOf(inConstant(left, elements(right.constantValue())))
-	}
 	return testOf(func(s *Scope) bool { return contains(right.value(s), left.value(s)) })
+}
+
+// inList tests against the elements of a list that is written out.
+func inList(left compiled, list []compiled) func(*Scope) bool {
+	if allConstant(list) {
+		values := make([]Value, len(list))
+		for i := range list {
+			values[i] = list[i].constantValue()
+		}
+		return inConstant(left, values)
+	}
+	return func(s *Scope) bool {
+		v := left.value(s)
+		for i := range list {
+			if same(list[i].value(s), v) {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+func (c *compiler) compileAll(nodes []ast.Node) []compiled {
+	list := make([]compiled, len(nodes))
+	for i, n := range nodes {
+		list[i] = c.compile(n)
+	}
+	return list
+}
+
+func allConstant(list []compiled) bool {
+	for i := range list {
+		if !list[i].constant {
+			return false
+		}
+	}
+	return true
 }
 
 // inConstant tests against a literal list; one of strings only, which is the usual one, through a set when it is long.
@@ -88,12 +126,7 @@ func listOf(values []Value) Value {
 }
 
 func (c *compiler) array(n *ast.ArrayNode) compiled {
-	list := make([]compiled, len(n.Nodes))
-	constant := true
-	for i, node := range n.Nodes {
-		list[i] = c.compile(node)
-		constant = constant && list[i].constant
-	}
+	list := c.compileAll(n.Nodes)
 	value := func(s *Scope) Value {
 		values := make([]Value, len(list))
 		for i := range list {
@@ -101,7 +134,7 @@ func (c *compiler) array(n *ast.ArrayNode) compiled {
 		}
 		return listOf(values)
 	}
-	if constant {
+	if allConstant(list) {
 		return constantOf(value(nil))
 	}
 	return compiled{typ: listType, value: value}
@@ -110,7 +143,7 @@ func (c *compiler) array(n *ast.ArrayNode) compiled {
 // mapping compiles a map: its keys are literals, each comes once.
 func (c *compiler) mapping(n *ast.MapNode) compiled {
 	names, list := make([]string, len(n.Pairs)), make([]compiled, len(n.Pairs))
-	seen, constant := map[string]bool{}, true
+	seen := map[string]bool{}
 	for i, node := range n.Pairs {
 		pair := node.(*ast.PairNode)
 		key, ok := pair.Key.(*ast.StringNode)
@@ -119,7 +152,6 @@ func (c *compiler) mapping(n *ast.MapNode) compiled {
 		}
 		names[i], seen[key.Value] = key.Value, true
 		list[i] = c.compile(pair.Value)
-		constant = constant && list[i].constant
 	}
 	value := func(s *Scope) Value {
 		b := []byte{'{'}
@@ -132,7 +164,7 @@ func (c *compiler) mapping(n *ast.MapNode) compiled {
 		}
 		return Value{kind: KindObject, str: string(append(b, '}'))}
 	}
-	if constant {
+	if allConstant(list) {
 		return constantOf(value(nil))
 	}
 	return compiled{typ: objectType, value: value}

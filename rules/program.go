@@ -2,7 +2,6 @@ package rules
 
 import (
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 	"unicode/utf8"
@@ -29,19 +28,10 @@ type Program struct {
 func Compile(r Rule) (*Program, error) {
 	errs := r.check()
 	p := &Program{rule: r}
-	if strings.TrimSpace(r.When) != "" {
-		when, tree := compileExpression("when", r.When, r.When, 0, &p.tables, &errs)
-		if !when.typ.may(boolType) || len(errs) == 0 && when.typ == nilType {
-			errs = append(errs, Error{Field: "when", Message: "when must be true or false, not " + when.typ.String()}.at(r.When, 0))
-		}
-		p.when = when.condition()
-		if tree != nil {
-			p.needs = needsOf(tree)
-		}
-	} else if r.When != "" {
-		errs = append(errs, fieldError("when", "is empty: a boolean expression over the event"))
+	if r.When != "" {
+		p.compileWhen(&errs)
 	}
-	if len(errs) == 0 || utf8.RuneCountInString(r.Message) <= MaxMessage {
+	if utf8.RuneCountInString(r.Message) <= MaxMessage {
 		p.message = compileTemplate(r.Message, &p.tables, &errs)
 	}
 	if n := len(p.tables.aggregates); n > MaxAggregates {
@@ -51,6 +41,22 @@ func Compile(r Rule) (*Program, error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+// compileWhen compiles the condition, which must be able to be true.
+func (p *Program) compileWhen(errs *Errors) {
+	text, before := p.rule.When, len(*errs)
+	when, tree := compileExpression("when", text, text, 0, &p.tables, errs)
+	p.when = when.condition()
+	if len(*errs) > before {
+		return
+	}
+	if when.typ == nilType || !when.typ.may(boolType) {
+		message := "when must be true or false, not " + when.typ.String()
+		*errs = append(*errs, Error{Field: "when", Message: message}.at(text, 0))
+		return
+	}
+	p.needs = needsOf(tree)
 }
 
 // Rule returns the rule that was compiled.

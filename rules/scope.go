@@ -20,7 +20,8 @@ type Scope struct {
 	bound      *binding // of the expression that runs
 	created    string   // created_at as text, "" when it was not asked for
 	address    netip.Addr
-	addressOf  string // the text that address was parsed from
+	addressOf  string         // the text that address was parsed from
+	lists      *[2]bySeverity // what the event's type finds in the set's index; nil when it was not asked for
 	candidates candidates
 	hits       []*Program
 }
@@ -48,7 +49,7 @@ func (s *Scope) Begin(set *Set, e *schema.Event) Values {
 		s.paths = make([]cached, len(set.paths))
 	}
 	s.round++
-	s.created = ""
+	s.created, s.lists = "", nil
 	return Values{s}
 }
 
@@ -110,3 +111,12 @@ func (s *Scope) addr(text string) netip.Addr {
 
 // Values returns the values of the event that was begun last.
 func (s *Scope) Values() Values { return Values{s} }
+
+// find returns the numbers of the rules or aggregates that can hold for the event, valid until the next call.
+func (s *Scope) find(kind int) []int32 {
+	x := &s.set.index
+	if s.lists == nil {
+		s.lists = x.lists(s.event.Type)
+	}
+	return x.find(kind, s.event, s.lists, &s.candidates)
+}

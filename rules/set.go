@@ -24,8 +24,7 @@ type Set struct {
 	paths      []path
 	longest    time.Duration
 
-	ruleIndex      index
-	aggregateIndex index
+	index index // of the rules and the aggregates
 }
 
 type boundProgram struct {
@@ -50,7 +49,7 @@ func NewSet(programs []*Program) *Set {
 		aggregateNeeds = append(aggregateNeeds, a.needs)
 		s.longest = max(s.longest, a.Window)
 	}
-	s.ruleIndex, s.aggregateIndex = newIndex(ruleNeeds), newIndex(aggregateNeeds)
+	s.index = newIndex([2][]needs{findRules: ruleNeeds, findAggregates: aggregateNeeds})
 	return s
 }
 
@@ -119,7 +118,7 @@ func (s *Set) Eval(e *schema.Event, values Values, hit func(*Program)) (errs int
 	if scope == nil || scope.set != s {
 		scope = s.begin(e)
 	}
-	list := s.ruleIndex.find(scope.event, &scope.candidates)
+	list := scope.find(findRules)
 	scope.hits = scope.hits[:0]
 	for next := 0; next < len(list); {
 		var failed bool
@@ -154,7 +153,7 @@ func (s *Set) evalFrom(scope *Scope, list []int32, next int) (after int, failed 
 // Touched returns the numbers of the aggregates whose where can hold for the event of values, in rising order:
 // [Set.Matches] tells whether it does. The list is valid until the next call.
 func (s *Set) Touched(values Values) []int32 {
-	return s.aggregateIndex.find(values.scope.event, &values.scope.candidates)
+	return values.scope.find(findAggregates)
 }
 
 // Matches reports whether aggregate i counts the event.

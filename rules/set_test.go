@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -133,6 +134,9 @@ func TestWorstBytes(t *testing.T) {
 	}
 	if got := p.WorstBytes(); got <= MaxAggregateBytes || got > 3*MaxAggregateBytes {
 		t.Errorf("worst bytes %d", got)
+	}
+	if text, err := json.Marshal(p.Aggregates()[0]); err != nil || string(text) != `{"text":"count(\"1h\")","call":"count","window":"1h","worst_bytes":17408}` {
+		t.Errorf("%s, %v", text, err)
 	}
 	if p.LongestWindow() != day {
 		t.Errorf("longest window %v", p.LongestWindow())

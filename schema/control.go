@@ -2,11 +2,13 @@ package schema
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 )
 
 // The values of control records are JSON, so that kcat shows them. Each names the version that it makes; it replaces
-// version-1. In log order a record whose version is not the next one is stale, and everyone ignores it.
+// version-1. In log order a record whose version is not the next one is stale, and everyone ignores it. Alert actions
+// alone have no versions: they are appended, and all of them hold.
 
 // LogRecord fixes the log's incarnation. Key: "log".
 type LogRecord struct {
@@ -48,6 +50,65 @@ type APIKeyRecord struct {
 	Status    APIKeyStatus `json:"status"`
 	CreatedAt Millis       `json:"created_at"`
 	ExpiresAt Millis       `json:"expires_at,omitempty"` // 0 = never
+}
+
+// AlertAction is what a person does with an alert.
+type AlertAction string
+
+// The actions. Each is recorded also where it changes nothing.
+const (
+	AlertAck     AlertAction = "ack"     // somebody looks after it
+	AlertResolve AlertAction = "resolve" // nothing is left to do
+	AlertReopen  AlertAction = "reopen"  // as if nobody had done anything
+)
+
+// AlertState is where people are with an alert: the last action in log order decides.
+type AlertState string
+
+// The states of an alert.
+const (
+	AlertOpen     AlertState = "open" // the first state of every alert
+	AlertAcked    AlertState = "acked"
+	AlertResolved AlertState = "resolved"
+)
+
+// State is the state of an alert after the action, "" for what is no action.
+func (a AlertAction) State() AlertState {
+	switch a {
+	case AlertAck:
+		return AlertAcked
+	case AlertResolve:
+		return AlertResolved
+	case AlertReopen:
+		return AlertOpen
+	default:
+		return ""
+	}
+}
+
+// AlertActionRecord is one action on one alert. Key: [RecordKey](tenant, alert id). It never changes evaluation.
+type AlertActionRecord struct {
+	Tenant   Tenant      `json:"tenant"`
+	AlertID  string      `json:"alert_id"`
+	RaisedAt Millis      `json:"raised_at"` // of the alert
+	Action   AlertAction `json:"action"`
+	By       string      `json:"by"` // the API key's id
+	Comment  string      `json:"comment,omitempty"`
+	At       Millis      `json:"at"`
+}
+
+var errNoAction = errors.New("tenant, alert or action is missing, or the key is another alert's")
+
+// DecodeAlertAction reads a record of [TopicAlertActions]. Whoever cannot decode one passes over it.
+func DecodeAlertAction(key, value []byte) (AlertActionRecord, error) {
+	r, err := DecodeControl[AlertActionRecord](value)
+	if err != nil {
+		return r, err
+	}
+	if r.Tenant == "" || r.AlertID == "" || r.Action.State() == "" || string(key) != string(RecordKey(r.Tenant, r.AlertID)) {
+		return r, fmt.Errorf("decode alert action: %w", errNoAction)
+	}
+	return r, nil
 }
 
 // DecodeControl reads a control record's value into *T and names what failed.

@@ -9,6 +9,7 @@ import (
 // metrics are the sink's figures.
 type metrics struct {
 	rows     prometheus.Counter
+	actions  prometheus.Counter
 	failures prometheus.Counter
 	insert   prometheus.Histogram
 	lag      prometheus.Histogram
@@ -18,6 +19,9 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	m := &metrics{
 		rows: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "keypulse_sink_rows_total", Help: "Events stored.",
+		}),
+		actions: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "keypulse_sink_alert_actions_total", Help: "Alert actions stored.",
 		}),
 		failures: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "keypulse_sink_insert_failures_total", Help: "INSERTs that failed and were sent again.",
@@ -31,7 +35,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Buckets: prometheus.ExponentialBuckets(0.01, 2, 16),
 		}),
 	}
-	r.MustRegister(m.rows, m.failures, m.insert, m.lag)
+	r.MustRegister(m.rows, m.actions, m.failures, m.insert, m.lag)
 	return m
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -38,6 +39,7 @@ type Sink struct {
 	log     *zap.Logger
 	metrics *metrics
 	ready   atomic.Pointer[error] // nil: not a member yet; of nil: storing
+	actions atomic.Pointer[error] // the same of alert actions; nil: another sink copies them
 }
 
 // New makes a sink.
@@ -68,11 +70,15 @@ func (s *Sink) Run(ctx context.Context) error {
 
 var errNoGeneration = errors.New("not a member of the group yet")
 
-// Check says why the sink does not store: it is no member of its group yet, or its last INSERT failed.
+// Check says why the sink does not store: it is no member of its group yet, or its last INSERT, of events or of alert
+// actions, failed.
 func (s *Sink) Check(context.Context) error {
 	err := s.ready.Load()
 	if err == nil {
 		return errNoGeneration
+	}
+	if actions := s.actions.Load(); *err == nil && actions != nil {
+		return *actions
 	}
 	return *err
 }
@@ -92,6 +98,10 @@ func (s *Sink) serve(ctx context.Context, generation *broker.Generation) error {
 		g.Go(func() error { return s.read(reading, partition, positions[partition], chunks) })
 	}
 	g.Go(func() error { return s.write(reading, generation, chunks) })
+	s.actions.Store(nil)
+	if slices.Contains(generation.Partitions, actionsOwner) {
+		g.Go(func() error { return s.copyActions(reading) })
+	}
 	return g.Wait()
 }
 
@@ -153,11 +163,14 @@ func (s *Sink) storeUntilDone(ctx context.Context, in intent, blocks []block) er
 		s.metrics.failures.Inc()
 		s.ready.Store(&err)
 		s.log.Warn("cannot store, trying again", zap.Int64("rows", in.rows()), zap.Error(err))
-		if err := pause(ctx, min(50*time.Millisecond<<min(n, 6), 2*time.Second)); err != nil {
+		if err := pause(ctx, retryAfter(n)); err != nil {
 			return err
 		}
 	}
 }
+
+// retryAfter is the pause after n+1 failures in a row.
+func retryAfter(n int) time.Duration { return min(50*time.Millisecond<<min(n, 6), 2*time.Second) }
 
 func pause(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)

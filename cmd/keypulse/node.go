@@ -34,7 +34,8 @@ type node struct {
 	book        *rules.Book
 	keys        *auth.Table
 	server      *httpapi.Server
-	db          driver.Conn
+	db          driver.Conn  // the sink's
+	queryDB     driver.Conn  // of query alone
 	refuse      func() error // see ingest.Config
 }
 
@@ -74,17 +75,31 @@ func (n *node) openLog() error {
 	return nil
 }
 
-// openDB connects to ClickHouse and applies the migrations.
+// queryConns bounds the statements of query that run at the same time; others wait.
+const queryConns = 16
+
+// openDB connects to ClickHouse and applies the migrations. Query has connections of its own, so that clients that read
+// slowly keep no INSERT waiting.
 func (n *node) openDB(dsn string) error {
 	ctx, cancel := n.starting()
 	defer cancel()
-	db, err := store.Open(ctx, dsn)
-	if err != nil {
+	var err error
+	if n.db, err = n.openPool(ctx, "ClickHouse client", dsn); err != nil {
 		return err
 	}
-	n.db = db
-	n.onStop("ClickHouse client", func(context.Context) error { return db.Close() })
-	return store.Migrate(ctx, db)
+	if n.queryDB, err = n.openPool(ctx, "ClickHouse client of query", dsn, store.MaxConns(queryConns)); err != nil {
+		return err
+	}
+	return store.Migrate(ctx, n.db)
+}
+
+func (n *node) openPool(ctx context.Context, name, dsn string, opts ...store.Option) (driver.Conn, error) {
+	db, err := store.Open(ctx, dsn, opts...)
+	if err != nil {
+		return nil, err
+	}
+	n.onStop(name, func(context.Context) error { return db.Close() })
+	return db, nil
 }
 
 // followRules keeps the book of rules up to date.
@@ -165,9 +180,20 @@ func (n *node) addSink() {
 
 // addQuery runs the query role.
 func (n *node) addQuery() {
-	q := query.New(query.Config{DB: n.db, Book: n.book, AppendRule: n.appendRule, Log: n.log.Named("query"), Now: time.Now})
+	log := n.log.Named("query")
+	actions := query.NewActions()
+	n.start("alert actions", func(ctx context.Context) error { return actions.Follow(ctx, n.client, n.db, log) })
+	q := query.New(query.Config{
+		DB: n.queryDB, Book: n.book, AppendRule: n.appendRule, Actions: actions, AppendAction: n.appendAction,
+		Log: log, Now: time.Now,
+	})
 	q.Register(n.server.App())
 	n.server.AddCheck("query", q.Check)
+}
+
+// appendAction writes what somebody did with an alert to the log.
+func (n *node) appendAction(ctx context.Context, r schema.AlertActionRecord) (int64, error) {
+	return appendControl(ctx, n.client, schema.TopicAlertActions, schema.RecordKey(r.Tenant, r.AlertID), r)
 }
 
 // appendRule writes a version of a rule to the log.

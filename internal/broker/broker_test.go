@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -61,7 +62,10 @@ func readAll(t *testing.T, c *broker.Client, topic schema.Topic, partition int32
 		if err != nil {
 			t.Fatal(err)
 		}
-		all = append(all, records...)
+		for _, record := range records { // theirs are valid until the next fetch
+			record.Key, record.Value = bytes.Clone(record.Key), bytes.Clone(record.Value)
+			all = append(all, record)
+		}
 	}
 	return all
 }

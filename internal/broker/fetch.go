@@ -19,27 +19,19 @@ import (
 // every broker since Kafka 2.3 understands.
 const fetchVersion = 11
 
-// fetch is a Fetch request for one partition that reads its answer into a buffer of ours, so that records alias the bytes
-// that came over the wire: kafka-go's own decoding copies each key and value. It rides on kafka-go's connections
-// (protocol.RawExchanger), which route it to the partition's leader.
-type fetch struct {
+// place is a partition that a request goes to.
+type place struct {
 	topic     schema.Topic
 	partition int32
-	offset    int64
-	client    string // client id
-	buf       []byte // the answer; reused
 }
 
-// ApiKey is part of kafka-go's protocol.Message.
-func (f *fetch) ApiKey() protocol.ApiKey { return protocol.Fetch } //nolint:staticcheck // ST1003: the interface's name
-
 // Broker chooses the partition's leader.
-func (f *fetch) Broker(cluster protocol.Cluster) (protocol.Broker, error) {
-	topic, ok := cluster.Topics[string(f.topic)]
+func (p *place) Broker(cluster protocol.Cluster) (protocol.Broker, error) {
+	topic, ok := cluster.Topics[string(p.topic)]
 	if !ok {
 		return protocol.Broker{ID: -1}, kafka.UnknownTopicOrPartition
 	}
-	partition, ok := topic.Partitions[f.partition]
+	partition, ok := topic.Partitions[p.partition]
 	if !ok {
 		return protocol.Broker{ID: -1}, kafka.UnknownTopicOrPartition
 	}
@@ -50,38 +42,59 @@ func (f *fetch) Broker(cluster protocol.Cluster) (protocol.Broker, error) {
 	return leader, nil
 }
 
+// fetch is a Fetch request for one partition that reads its answer into a buffer of ours, so that records alias the bytes
+// that came over the wire: kafka-go's own decoding copies each key and value. It rides on kafka-go's connections
+// (protocol.RawExchanger), which route it to the partition's leader.
+type fetch struct {
+	place
+	offset int64
+	client string // client id
+	buf    []byte // the answer; reused
+}
+
+// ApiKey is part of kafka-go's protocol.Message.
+func (f *fetch) ApiKey() protocol.ApiKey { return protocol.Fetch } //nolint:staticcheck // ST1003: the interface's name
+
 // Required says that the request writes itself.
 func (f *fetch) Required(map[protocol.ApiKey]int16) bool { return true }
 
 // RawExchange writes the request and reads the answer into f.buf.
 func (f *fetch) RawExchange(rw io.ReadWriter) (protocol.Message, error) {
-	if _, err := rw.Write(f.request()); err != nil {
-		return nil, err
-	}
-	var size [4]byte
-	if _, err := io.ReadFull(rw, size[:]); err != nil {
-		return nil, err
-	}
-	n := int(binary.BigEndian.Uint32(size[:]))
-	if n < 0 || n > 256<<20 {
-		return nil, fmt.Errorf("fetch: an answer of %d bytes", n)
-	}
-	if cap(f.buf) < n {
-		f.buf = make([]byte, n, n+n/4)
-	}
-	f.buf = f.buf[:n]
-	_, err := io.ReadFull(rw, f.buf)
+	var err error
+	f.buf, err = exchange(rw, f.request(), f.buf)
 	return f, err
 }
 
-// request encodes the request with its header (v1).
+// exchange sends a request, whose first four bytes it fills with its size, and reads the answer into buf, which grows
+// as needed.
+func exchange(rw io.ReadWriter, request, buf []byte) ([]byte, error) {
+	binary.BigEndian.PutUint32(request, uint32(len(request)-4))
+	if _, err := rw.Write(request); err != nil {
+		return buf, err
+	}
+	var size [4]byte
+	if _, err := io.ReadFull(rw, size[:]); err != nil {
+		return buf, err
+	}
+	n := int(binary.BigEndian.Uint32(size[:]))
+	if n > maxAnswer {
+		return buf, fmt.Errorf("read an answer of %d bytes: more than %d", n, maxAnswer)
+	}
+	if cap(buf) < n {
+		buf = make([]byte, n, n+n/4)
+	}
+	buf = buf[:n]
+	_, err := io.ReadFull(rw, buf)
+	return buf, err
+}
+
+// maxAnswer is far above what we ask for: a larger answer is none.
+const maxAnswer = 256 << 20
+
+// request encodes the request.
 func (f *fetch) request() []byte {
 	be := binary.BigEndian
-	b := make([]byte, 4, 128)
-	b = be.AppendUint16(b, uint16(protocol.Fetch))
-	b = be.AppendUint16(b, fetchVersion)
-	b = be.AppendUint32(b, 1) // correlation id: one request at a time on a connection
-	b = appendText(b, f.client)
+	b := appendHeader(make([]byte, 4, 128), protocol.Fetch, fetchVersion, f.client)
 	b = be.AppendUint32(b, ^uint32(0)) // replica id: a consumer
 	b = be.AppendUint32(b, uint32(pollWait.Milliseconds()))
 	b = be.AppendUint32(b, 1) // min bytes
@@ -98,9 +111,15 @@ func (f *fetch) request() []byte {
 	b = be.AppendUint64(b, ^uint64(0)) // log start offset: a consumer
 	b = be.AppendUint32(b, fetchBytes)
 	b = be.AppendUint32(b, 0) // forgotten topics
-	b = appendText(b, "")     // rack
-	be.PutUint32(b, uint32(len(b)-4))
-	return b
+	return appendText(b, "")  // rack
+}
+
+// appendHeader appends a request's header (v1) to b.
+func appendHeader(b []byte, api protocol.ApiKey, version uint16, client string) []byte {
+	b = binary.BigEndian.AppendUint16(b, uint16(api))
+	b = binary.BigEndian.AppendUint16(b, version)
+	b = binary.BigEndian.AppendUint32(b, 1) // correlation id: one request at a time on a connection
+	return appendText(b, client)
 }
 
 func appendText(b []byte, s string) []byte {

@@ -118,7 +118,7 @@ func (w wait) resolve(offset int64, err error) {
 	f.mu.Lock()
 	if err == nil {
 		f.written++
-	} else if f.err == nil {
+	} else if f.err == nil || errors.Is(err, ErrOutcomeUnknown) {
 		f.err = err
 	}
 	f.mu.Unlock()

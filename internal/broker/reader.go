@@ -96,7 +96,7 @@ var (
 func (r *Reader) fetch(ctx context.Context) ([]Record, error) {
 	ctx, cancel := context.WithTimeout(ctx, pollWait+requestTimeout)
 	defer cancel()
-	request := &fetch{topic: r.topic, partition: r.partition, offset: r.next, client: r.client.cfg.ClientID, buf: r.buf}
+	request := &fetch{place: place{r.topic, r.partition}, offset: r.next, client: r.client.cfg.ClientID, buf: r.buf}
 	r.buf = nil // the request's until it has ended: an abandoned one may still be reading
 	if _, err := r.client.transport.RoundTrip(ctx, r.client.kafka.Addr, request); err != nil {
 		return nil, err

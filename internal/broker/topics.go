@@ -23,7 +23,7 @@ type TopicConfig struct {
 }
 
 // controlTopics have one partition and keep everything.
-var controlTopics = []schema.Topic{schema.TopicLog, schema.TopicRules, schema.TopicAPIKeys}
+var controlTopics = []schema.Topic{schema.TopicLog, schema.TopicRules, schema.TopicAPIKeys, schema.TopicAlertActions}
 
 // maxMessageBytes is what a topic accepts in one batch; a verdict with many alerts is the largest record.
 const maxMessageBytes = 8 << 20
@@ -54,8 +54,12 @@ func (c *Client) EnsureTopics(ctx context.Context, cfg TopicConfig) (schema.LogR
 		"retention.bytes":   strconv.FormatInt(cfg.RetentionBytes, 10),
 		"max.message.bytes": strconv.Itoa(maxMessageBytes),
 	}
-	for _, t := range []schema.Topic{schema.TopicEvents, schema.TopicVerdicts} {
-		if err := c.createTopic(ctx, t, log.Partitions, cfg, settings); err != nil {
+	for _, t := range []schema.Topic{schema.TopicEvents, schema.TopicVerdicts, schema.TopicState} {
+		own := settings
+		if t == schema.TopicState { // its owner deletes what it needs no more
+			own = map[string]string{"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1", "max.message.bytes": settings["max.message.bytes"]}
+		}
+		if err := c.createTopic(ctx, t, log.Partitions, cfg, own); err != nil {
 			return log, err
 		}
 		if err := c.checkPartitions(ctx, t, log.Partitions); err != nil {

@@ -22,7 +22,8 @@ type Occurrence struct {
 
 // Tracker remembers the alerts that hits may still count on. One goroutine owns it: the partition's.
 type Tracker struct {
-	open map[subject]*opened
+	open    map[subject]*opened
+	changed map[subject]struct{} // since the last AppendChanges
 }
 
 type subject struct {
@@ -39,7 +40,9 @@ type opened struct {
 }
 
 // NewTracker makes a tracker without alerts.
-func NewTracker() *Tracker { return &Tracker{open: map[subject]*opened{}} }
+func NewTracker() *Tracker {
+	return &Tracker{open: map[subject]*opened{}, changed: map[subject]struct{}{}}
+}
 
 // Hit decides about one occurrence. When it raises an alert, raised is true and hit is the alert's first; otherwise hit
 // counts on the alert that is there.
@@ -56,6 +59,7 @@ func (t *Tracker) Hit(o Occurrence) (hit schema.Hit, raised bool) {
 		}
 	}
 	a.hits++
+	t.changed[s] = struct{}{}
 	a.until = max(a.until, a.raisedAt+dedup)
 	return schema.Hit{AlertID: a.id, RaisedAt: a.raisedAt, Hits: a.hits, At: o.At}, a.hits == 1
 }
@@ -66,6 +70,7 @@ func (t *Tracker) Forget(before schema.Millis) {
 	for s, a := range t.open {
 		if a.until <= before {
 			delete(t.open, s)
+			t.changed[s] = struct{}{}
 		}
 	}
 }

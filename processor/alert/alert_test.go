@@ -2,9 +2,11 @@ package alert_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"testing"
 	"time"
 
+	"keypulse/internal/varint"
 	"keypulse/processor/alert"
 	"keypulse/schema"
 )
@@ -75,5 +77,40 @@ func TestForgetKeepsWhatMayStillCount(t *testing.T) {
 	alerts.Forget(60_000)
 	if alerts.Len() != 0 {
 		t.Errorf("%d alerts remembered after their interval", alerts.Len())
+	}
+}
+
+// TestChangesMakeTheTrackerAgain restores a tracker from all changes again and again, and compares what both do next.
+func TestChangesMakeTheTrackerAgain(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 1))
+	alerts, again := alert.NewTracker(), alert.NewTracker()
+	var changes [][]byte
+	for i := range 5000 {
+		o := occurrence(schema.Millis(i*100), time.Duration(random.IntN(3))*10*time.Second)
+		o.KeyID, o.RuleID = fmt.Sprint(random.IntN(10)), fmt.Sprint(random.IntN(3))
+		hit, raised := alerts.Hit(o)
+		if hit2, raised2 := again.Hit(o); hit2 != hit || raised2 != raised {
+			t.Fatalf("hit %d: %+v %v, restored %+v %v", i, hit, raised, hit2, raised2)
+		}
+		if i%7 == 0 {
+			alerts.Forget(o.At - 30_000)
+			again.Forget(o.At - 30_000)
+		}
+		if i%50 != 0 {
+			continue
+		}
+		if i%1000 == 0 {
+			changes = nil
+		}
+		changes = append(changes, alerts.AppendChanges(nil, i%1000 == 0))
+		again = alert.NewTracker()
+		for _, c := range changes {
+			if err := again.Restore(varint.NewReader(c)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if again.Len() != alerts.Len() {
+			t.Fatalf("restored %d of %d alerts", again.Len(), alerts.Len())
+		}
 	}
 }

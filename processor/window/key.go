@@ -17,7 +17,9 @@ const sinceLastSpan = schema.Millis(rules.SinceLastSpan / time.Millisecond)
 // tenant is what a store knows of one tenant: the layout of its keys' states, and the keys in the order of their
 // last events.
 type tenant struct {
-	name schema.Tenant
+	name    schema.Tenant
+	index   uint32 // in the store's order
+	changed bool   // the layout, since the last AppendChanges
 
 	// The layout: each aggregate has a slot, a number that is never given twice, so that state of an aggregate that
 	// was dropped is never taken for that of another.
@@ -83,9 +85,12 @@ type key struct {
 	name         string
 	clock        schema.Millis // the largest created_at so far
 	states       []state       // by rising slot; an aggregate that never matched has none
+	used         int64         // the number of its last event in the store: the order of the tenant's list
 	older, newer uint32        // in the tenant's list
+	tenant       uint32        // in the store's order
 	layout       uint32        // of the tenant, when the states were last looked through
 	resting      bool          // idle: only since_last has states
+	changed      bool          // since the last AppendChanges
 }
 
 // perKey is what a key costs besides its states and its name: the struct and its place in the tenant's map.

@@ -127,12 +127,17 @@ func (s *Store) value(i int) rules.Value {
 func (s *Store) compute(i int) rules.Value {
 	a, now := s.set.Aggregates()[i], s.key.clock
 	window := millis(a.Window)
-	st := s.key.find(s.last.slots[i])
+	var v rules.Value
 	if a.Call == rules.FirstSeen {
-		v := s.set.ValueOf(i, s.scope.Values())
-		return rules.Bool(!v.IsNil() && (st == nil || !st.seen(now, window, v.Hash())))
+		if v = s.set.ValueOf(i, s.scope.Values()); v.IsNil() {
+			return rules.Bool(false)
+		}
 	}
-	if st == nil {
+	st := s.key.find(s.last.slots[i])
+	switch {
+	case st == nil && a.Call == rules.FirstSeen:
+		return rules.Bool(true)
+	case st == nil:
 		return a.Empty()
 	}
 	// Looking may free what has left the window.
@@ -145,6 +150,8 @@ func (s *Store) compute(i int) rules.Value {
 		return rules.Float(float64(st.counted(now, window)) / a.Window.Seconds())
 	case rules.Distinct:
 		return rules.Int(int64(st.distinct(now, window)))
+	case rules.FirstSeen:
+		return rules.Bool(!st.seen(now, window, v.Hash()))
 	case rules.SinceLast:
 		return sinceLast(st, now)
 	default:

@@ -12,6 +12,8 @@ type Config struct {
 	// KeysPerTenant is how many keys of a tenant are held; beyond it the least recently used in log order goes.
 	// 0 means 1,000,000.
 	KeysPerTenant int
+	// TrackChanges keeps what AppendChanges needs.
+	TrackChanges bool
 }
 
 const defaultKeysPerTenant = 1_000_000
@@ -29,6 +31,10 @@ type Store struct {
 	keys    slab
 	evicted uint64
 	bytes   int
+	events  int64 // observed so far
+
+	tracking bool
+	changes  tracker
 
 	scope *rules.Scope
 	last  *tenant // of the last event: most often that of the next
@@ -39,7 +45,7 @@ type Store struct {
 
 // New returns an empty store.
 func New(c Config) *Store {
-	s := &Store{bound: c.KeysPerTenant, tenants: map[schema.Tenant]*tenant{}}
+	s := &Store{bound: c.KeysPerTenant, tracking: c.TrackChanges, tenants: map[schema.Tenant]*tenant{}}
 	if s.bound <= 0 {
 		s.bound = defaultKeysPerTenant
 	}
@@ -62,9 +68,11 @@ func (s *Store) Bytes() int { return s.bytes }
 // event must not change until the next Observe.
 func (s *Store) Observe(set *rules.Set, e *schema.Event) (schema.Millis, rules.Values) {
 	s.latest = max(s.latest, e.CreatedAt)
+	s.events++
 	t := s.tenant(e.Tenant)
 	if t.set != set {
 		t.adopt(set)
+		t.changed = true
 	}
 	k := s.touch(t, e.KeyID)
 	k.clock = max(k.clock, e.CreatedAt)
@@ -88,6 +96,7 @@ func (s *Store) tenant(name schema.Tenant) *tenant {
 	t := s.tenants[name]
 	if t == nil {
 		t = newTenant(name)
+		t.index = uint32(len(s.order))
 		s.tenants[name] = t
 		s.order = append(s.order, t)
 	}
@@ -114,7 +123,8 @@ func (s *Store) touch(t *tenant, name string) *key {
 			k.clock = 0
 		}
 	}
-	k.resting = false
+	k.resting, k.used = false, s.events
+	s.change(number, k)
 	return k
 }
 
@@ -125,16 +135,18 @@ func (s *Store) add(t *tenant, name string) *key {
 	}
 	number := s.keys.take()
 	k := s.keys.at(number)
-	*k = key{name: name, layout: t.layout}
+	*k = key{name: name, layout: t.layout, tenant: t.index, used: s.events}
 	t.keys[name] = number
 	s.link(t, number)
 	s.bytes += k.bytes()
+	s.change(number, k)
 	return k
 }
 
 // remove forgets a key.
 func (s *Store) remove(t *tenant, number uint32) {
 	k := s.keys.at(number)
+	s.forget(k)
 	s.bytes -= k.bytes()
 	s.unlink(t, number)
 	delete(t.keys, k.name)
@@ -188,6 +200,7 @@ func (s *Store) freeIdle() {
 		if t.idle(k, s.latest) {
 			s.bytes -= k.rest(t)
 			k.resting = true
+			s.change(number, k)
 			t.awake = k.newer
 			if len(k.states) == 0 {
 				s.remove(t, number)

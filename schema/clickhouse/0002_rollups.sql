@@ -5,8 +5,8 @@ CREATE TABLE IF NOT EXISTS keys
     kafka_partition UInt16 COMMENT 'The partition of the log that holds all events of the key',
     n_all SimpleAggregateFunction(sum, UInt64) COMMENT 'Rows of events, duplicates included: the proof that none is missing',
     n SimpleAggregateFunction(sum, UInt64) COMMENT 'Events, duplicates left out',
-    first_activity SimpleAggregateFunction(min, DateTime64(3, 'UTC')) COMMENT 'The first event''s created_at',
-    last_activity SimpleAggregateFunction(max, DateTime64(3, 'UTC')) COMMENT 'The last event''s created_at'
+    first_activity SimpleAggregateFunction(min, Nullable(DateTime64(3, 'UTC'))) COMMENT 'The first event''s created_at, duplicates left out; NULL where the line counts only duplicates',
+    last_activity SimpleAggregateFunction(max, Nullable(DateTime64(3, 'UTC'))) COMMENT 'The last event''s created_at, the same way'
 )
 ENGINE = AggregatingMergeTree
 ORDER BY (tenant, key_id, kafka_partition)
@@ -20,8 +20,8 @@ SELECT
     kafka_partition,
     count() AS n_all,
     countIf(duplicate_of = 0) AS n,
-    min(created_at) AS first_activity,
-    max(created_at) AS last_activity
+    minOrNullIf(created_at, duplicate_of = 0) AS first_activity,
+    maxOrNullIf(created_at, duplicate_of = 0) AS last_activity
 FROM events
 GROUP BY tenant, key_id, kafka_partition;
 

@@ -2,7 +2,10 @@ package brokertest
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
+	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"sync"
@@ -104,6 +107,43 @@ func (u *Unreliable) Answer(key kmsg.Key, topic schema.Topic, err *kerr.Error, c
 // Count counts the requests of a kind for a topic from now on.
 func (u *Unreliable) Count(key kmsg.Key, topic schema.Topic) *kfake.FaultHandle {
 	return u.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{key}, Topic: string(topic), Observe: true, Count: -1})
+}
+
+// DropBelow drops the records of a partition below an offset, as retention does.
+func (u *Unreliable) DropBelow(t testing.TB, topic schema.Topic, partition int32, offset int64) {
+	t.Helper()
+	req := kmsg.NewPtrDeleteRecordsRequest()
+	req.Topics = []kmsg.DeleteRecordsRequestTopic{{
+		Topic: string(topic), Partitions: []kmsg.DeleteRecordsRequestTopicPartition{{Partition: partition, Offset: offset}},
+	}}
+	resp := req.ResponseKind().(*kmsg.DeleteRecordsResponse)
+	if err := exchange(u.Addr, req, resp); err != nil {
+		t.Fatal(err)
+	}
+	if code := resp.Topics[0].Partitions[0].ErrorCode; code != 0 {
+		t.Fatalf("drop records of %s/%d below %d: %v", topic, partition, offset, kerr.ErrorForCode(code))
+	}
+}
+
+// exchange sends a request on a connection of its own.
+func exchange(addr string, req kmsg.Request, resp kmsg.Response) error {
+	c, err := (&net.Dialer{}).DialContext(context.Background(), "tcp", addr)
+	if err != nil {
+		return fmt.Errorf("dial broker: %w", err)
+	}
+	defer c.Close()
+	if _, err := c.Write(kmsg.NewRequestFormatter().AppendRequest(nil, req, 1)); err != nil {
+		return fmt.Errorf("send request: %w", err)
+	}
+	size := make([]byte, 4)
+	if _, err := io.ReadFull(c, size); err != nil {
+		return fmt.Errorf("read answer: %w", err)
+	}
+	body := make([]byte, binary.BigEndian.Uint32(size))
+	if _, err := io.ReadFull(c, body); err != nil {
+		return fmt.Errorf("read answer: %w", err)
+	}
+	return resp.ReadFrom(body[4:]) // after the correlation id
 }
 
 // throw decides by chance which of the faults with these probabilities happens; -1 for none.

@@ -1,0 +1,207 @@
+package processor
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"go.uber.org/zap"
+
+	"keypulse/internal/broker"
+	"keypulse/internal/varint"
+	"keypulse/schema"
+)
+
+// A checkpoint of a partition is a row of cuts. A cut holds what the judge has changed since the cut before, and, in turn,
+// some of what it has not: once a pass over everything is complete, the cuts before that pass are not needed any more. Cuts
+// are chunks in the state topic, followed by a manifest that names the cuts that make the state up to an offset; the group's
+// commit of that offset names the manifest. Chunks of an owner that lost the partition are named by no manifest that counts.
+
+const (
+	// cutBytes of changes make a cut early, but not before a tenth of CheckpointEvery.
+	cutBytes = 1 << 20
+	// chunkBytes is the most that one record of the state topic holds of a cut.
+	chunkBytes = 512 << 10
+	// batchChunks is how many chunks are written at once.
+	batchChunks = 8
+	// saveTimeout bounds the writing of a cut.
+	saveTimeout = 4 * time.Second
+)
+
+// cut is a piece of a checkpoint that is to be written.
+type cut struct {
+	offset int64  // of the first event that is not in it
+	body   []byte // see judge.appendChanges
+	passed bool   // a pass over everything is complete with this cut
+}
+
+// span names cuts of one owner, First to Last.
+type span struct {
+	Owner string `json:"owner"`
+	First int    `json:"first"`
+	Last  int    `json:"last"`
+}
+
+// manifest names the cuts that make the state below Offset. It is JSON in the state topic, so that kcat shows it.
+type manifest struct {
+	Offset int64  `json:"offset"` // of the first event that is not in the state
+	Start  int64  `json:"start"`  // in the state topic: the first chunk needed is there or later
+	Spans  []span `json:"spans"`  // in the order in which they are applied
+}
+
+// chunk is a record of the state topic that is no manifest: a part of a cut.
+type chunk struct {
+	owner string
+	cut   int
+	last  bool // of its cut
+	body  []byte
+}
+
+// chunkMark begins a chunk; a manifest begins with a brace.
+const chunkMark = 1
+
+func (c chunk) append(b []byte) []byte {
+	b = append(b, chunkMark)
+	b = varint.AppendString(b, c.owner)
+	b = varint.AppendInt(b, c.cut)
+	b = varint.AppendBool(b, c.last)
+	return append(b, c.body...)
+}
+
+// parseState reads a record of the state topic: a manifest, or a chunk.
+func parseState(value []byte) (m *manifest, c chunk, err error) {
+	if len(value) > 0 && value[0] == '{' {
+		m = new(manifest)
+		if err := json.Unmarshal(value, m); err != nil {
+			return nil, c, fmt.Errorf("decode manifest: %w", err)
+		}
+		return m, c, nil
+	}
+	r := varint.NewReader(value)
+	mark := r.Bool()
+	c = chunk{owner: r.String(), cut: int(r.Int()), last: r.Bool()}
+	if r.Err() != nil || !mark {
+		return nil, c, fmt.Errorf("decode chunk: %w", varint.ErrDamaged)
+	}
+	c.body = value[len(value)-r.Len():]
+	return nil, c, nil
+}
+
+// saver writes the cuts of one partition of one generation. Its goroutine ends when cuts is closed.
+type saver struct {
+	owner      string
+	partition  int32
+	client     *broker.Client
+	generation *broker.Generation
+	state      *broker.Append
+	cuts       chan cut // of size 1: while one is written, changes gather for the next
+	metrics    *metrics
+	log        *zap.Logger
+
+	spans    []span // the manifest's so far
+	start    int64  // the manifest's
+	number   int    // of the next cut
+	passFrom int64  // where in the state topic the pass under way began; -1 before its first cut
+	passCut  int    // its first cut
+}
+
+// run writes cuts until there are no more. An error leaves the last manifest in force: a restart replays from there.
+func (s *saver) run(ctx context.Context) error {
+	for c := range s.cuts {
+		begin := time.Now()
+		if err := s.save(ctx, c); err != nil {
+			if errors.Is(err, broker.ErrBrokerFailed) {
+				return err
+			}
+			if ctx.Err() == nil {
+				s.log.Warn("cannot write a checkpoint, the one before stays in force", zap.Error(err))
+			}
+			return nil
+		}
+		s.metrics.checkpoint.Observe(time.Since(begin).Seconds())
+		s.metrics.checkpointBytes.Add(float64(len(c.body)))
+	}
+	return nil
+}
+
+// save writes a cut with its manifest, commits, and drops what no manifest needs any more.
+func (s *saver) save(ctx context.Context, c cut) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
+	defer cancel()
+	records := s.chunks(c)
+	first := int64(-1)
+	for len(records) > batchChunks {
+		at, err := s.state.Records(ctx, records[:batchChunks]...)
+		if err != nil {
+			return err
+		}
+		if first < 0 {
+			first = at
+		}
+		records = records[batchChunks:]
+	}
+	m := s.extend(c)
+	value, err := json.Marshal(m)
+	if err != nil {
+		return fmt.Errorf("encode manifest: %w", err)
+	}
+	records = append(records, broker.Record{Value: value, Time: schema.MillisOf(time.Now())})
+	at, err := s.state.Records(ctx, records...)
+	if err != nil {
+		return err
+	}
+	if first < 0 {
+		first = at
+	}
+	s.advance(c, first)
+	manifestAt := at + int64(len(records)) - 1
+	commit := broker.Commit{Partition: s.partition, Offset: c.offset, Metadata: strconv.FormatInt(manifestAt, 10)}
+	if err := s.generation.Commit(ctx, []broker.Commit{commit}); err != nil {
+		return err
+	}
+	return s.client.DeleteBefore(ctx, schema.TopicState, s.partition, m.Start)
+}
+
+// chunks are the records of a cut.
+func (s *saver) chunks(c cut) []broker.Record {
+	now := schema.MillisOf(time.Now())
+	var records []broker.Record
+	for body := c.body; ; {
+		n := min(len(body), chunkBytes)
+		part := chunk{owner: s.owner, cut: s.number, last: n == len(body), body: body[:n]}
+		records = append(records, broker.Record{Value: part.append(make([]byte, 0, n+64)), Time: now})
+		if body = body[n:]; len(body) == 0 {
+			return records
+		}
+	}
+}
+
+// extend is the manifest with the cut under way.
+func (s *saver) extend(c cut) manifest {
+	if n := len(s.spans); n > 0 && s.spans[n-1].Owner == s.owner {
+		s.spans[n-1].Last = s.number
+	} else {
+		s.spans = append(s.spans, span{Owner: s.owner, First: s.number, Last: s.number})
+	}
+	return manifest{Offset: c.offset, Start: s.start, Spans: s.spans}
+}
+
+// advance notes that the cut, whose first chunk is at first, is written. The pass that a cut completes is all that
+// later manifests need.
+func (s *saver) advance(c cut, first int64) {
+	if s.passFrom < 0 {
+		s.passFrom, s.passCut = first, s.number
+	}
+	if len(s.spans) == 1 && s.spans[0].First == s.number {
+		s.start = first
+	}
+	if c.passed {
+		s.start = s.passFrom
+		s.spans = []span{{Owner: s.owner, First: s.passCut, Last: s.number}}
+		s.passFrom = -1
+	}
+	s.number++
+}

@@ -1,0 +1,102 @@
+package sink
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"go.uber.org/zap"
+
+	"keypulse/internal/broker"
+	"keypulse/schema"
+)
+
+const insertActions = `INSERT INTO alert_actions (tenant, alert_id, raised_at, action, by, comment, at, kafka_offset)`
+
+// actionsOwner is the partition of events whose owner copies the alert actions, too.
+const actionsOwner = 0
+
+// copyActions stores what people do with alerts until ctx is done. It needs no intent: the table says itself how far it
+// is, since actions are stored in their order, and a line that is stored again replaces itself. So the next owner goes on
+// after the last one there, and a paused one that wakes does no harm.
+func (s *Sink) copyActions(ctx context.Context) error {
+	var next int64
+	err := s.untilDone(ctx, "read how far alert actions are stored", func() (err error) {
+		next, err = s.storedActions(ctx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for r := s.cfg.Client.NewReader(schema.TopicAlertActions, 0, next); ; {
+		records, err := r.Fetch(ctx)
+		if err != nil {
+			return err
+		}
+		if len(records) == 0 {
+			continue
+		}
+		err = s.untilDone(ctx, "store alert actions", func() error { return s.insertActions(ctx, records) })
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// untilDone tries again while ClickHouse refuses or does not answer.
+func (s *Sink) untilDone(ctx context.Context, what string, f func() error) error {
+	for n := 0; ; n++ {
+		err := f()
+		if err == nil {
+			s.actions.Store(new(error))
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		err = fmt.Errorf("%s: %w", what, err)
+		s.actions.Store(&err)
+		s.log.Warn("cannot copy alert actions, trying again", zap.Error(err))
+		if err := pause(ctx, retryAfter(n)); err != nil {
+			return err
+		}
+	}
+}
+
+// storedActions is the offset after the last action that is stored.
+func (s *Sink) storedActions(ctx context.Context) (int64, error) {
+	var next uint64
+	err := s.cfg.DB.QueryRow(ctx, "SELECT if(count() = 0, 0, max(kafka_offset) + 1) FROM alert_actions").Scan(&next)
+	return int64(next), err
+}
+
+// insertActions stores records as one block. One that cannot be decoded is passed over, as everyone does.
+func (s *Sink) insertActions(ctx context.Context, records []broker.Record) error {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.InsertTimeout)
+	defer cancel()
+	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{"async_insert": 0}))
+	batch, err := s.cfg.DB.PrepareBatch(ctx, insertActions)
+	if err != nil {
+		return err
+	}
+	defer batch.Close()
+	for i := range records {
+		r, err := schema.DecodeAlertAction(records[i].Key, records[i].Value)
+		if err != nil {
+			s.log.Warn("an alert action is passed over", zap.Int64("offset", records[i].Offset), zap.Error(err))
+			continue
+		}
+		err = batch.Append(string(r.Tenant), r.AlertID, r.RaisedAt.Time(), string(r.Action), r.By, r.Comment, r.At.Time(), uint64(records[i].Offset))
+		if err != nil {
+			return err
+		}
+	}
+	if batch.Rows() == 0 {
+		return nil
+	}
+	if err := batch.Send(); err != nil {
+		return err
+	}
+	s.metrics.actions.Add(float64(batch.Rows()))
+	return nil
+}
