@@ -1,6 +1,8 @@
 package processor
 
 import (
+	"strings"
+
 	"keypulse/processor/alert"
 	"keypulse/processor/window"
 	"keypulse/rules"
@@ -58,12 +60,12 @@ func (j *judge) set(tenant schema.Tenant) *rules.Set {
 	set := j.sets[tenant]
 	if set == nil {
 		set = j.book.At(tenant, j.rev)
-		j.sets[tenant] = set
+		j.sets[schema.Tenant(strings.Clone(string(tenant)))] = set
 	}
 	return set
 }
 
-// event judges one event. An ordinary one (its severity's base score, no hit) is no exception.
+// event judges one event, whose strings may alias a buffer: what is kept of them is cloned. An ordinary one (its severity's base score, no hit) is no exception.
 func (j *judge) event(offset int64, e *schema.Event) (x schema.Exception, exceptional bool) {
 	j.advance(e.RulesRev)
 	j.logTime = max(j.logTime, e.CreatedAt)

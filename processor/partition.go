@@ -33,8 +33,9 @@ type partition struct {
 	caughtUp *atomic.Bool
 	metrics  *metrics
 	log      *zap.Logger
-	value    []byte // of the last verdict, for reuse
-	reported counts // to metrics
+	event    schema.Event // the one being judged; its strings alias what was fetched
+	value    []byte       // of the last verdict, for reuse
+	reported counts       // to metrics
 }
 
 // openPartition restores the partition's state and finds its watermark in its verdicts.
@@ -161,8 +162,8 @@ func (p *partition) judgeChunk(ctx context.Context, records []broker.Record) (sc
 	size := 0
 	for i := range records {
 		r := &records[i]
-		e, err := schema.DecodeEvent(r.Key, r.Value, r.Time)
-		if err != nil { // it keeps its offset, and the sink sets it aside
+		e := &p.event
+		if err := e.Decode(r.Key, r.Value, r.Time); err != nil { // it keeps its offset, and the sink sets it aside
 			p.metrics.undecodable.Inc()
 			p.log.Error("cannot decode an event, passing over it", zap.Int64("offset", r.Offset), zap.Error(err))
 			verdict.To = r.Offset + 1
@@ -173,7 +174,7 @@ func (p *partition) judgeChunk(ctx context.Context, records []broker.Record) (sc
 				return verdict, 0, err
 			}
 		}
-		x, exceptional := p.judge.event(r.Offset, &e)
+		x, exceptional := p.judge.event(r.Offset, e)
 		verdict.To = r.Offset + 1
 		if !exceptional {
 			continue

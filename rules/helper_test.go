@@ -48,15 +48,3 @@ func holds(t testing.TB, when string, e *schema.Event) bool {
 	}
 	return hit
 }
-
-// evaluate returns the value of an expression for the event.
-func evaluate(t testing.TB, src string, e *schema.Event) Value {
-	t.Helper()
-	var errs Errors
-	p := &Program{rule: Rule{ID: "r", Enabled: true}}
-	x, _ := compileExpression("when", src, src, 0, &p.tables, &errs)
-	if err := errs.err(); err != nil {
-		t.Fatalf("compile %s: %v", src, err)
-	}
-	return x.value(p.bind(e, Values{}))
-}

@@ -111,18 +111,22 @@ func (f *ruleFile) rule(n ast.Node) {
 		members = append(members, member{key.Value, value, key.Position.Line, key.Position.Column})
 		nodes[key.Value] = v.Value
 	}
+	at := n.GetToken().Position
+	line, column := at.Line, at.Column
+	if len(members) > 0 {
+		line, column = members[0].line, members[0].column
+	}
 	r, errs := ruleOf(members)
 	if len(errs) == 0 {
 		errs = f.compiled(r, nodes)
 	}
-	at := n.GetToken().Position.Line
-	if line, twice := f.ids[r.ID]; twice && len(errs) == 0 {
-		errs = Errors{{Field: "id", Line: members[0].line, Column: members[0].column, Message: fmt.Sprintf("the rule %s is in line %d already", r.ID, line)}}
+	if first, twice := f.ids[r.ID]; twice && len(errs) == 0 {
+		errs = Errors{fieldError("id", "the rule %s is in line %d already", r.ID, first)}
 	}
-	f.ids[r.ID] = at
+	f.ids[r.ID] = line
 	for _, e := range errs {
 		if e.Line == 0 {
-			e.Line, e.Column = members[0].line, members[0].column
+			e.Line, e.Column = line, column
 		}
 		f.errs = append(f.errs, f.placed(e))
 	}

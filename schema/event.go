@@ -1,9 +1,11 @@
 package schema
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"regexp"
+	"unsafe"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
@@ -117,38 +119,67 @@ func (e *Event) AppendValue(b []byte) []byte {
 
 // DecodeEvent reads an event from its log record. The event keeps no reference to key or value.
 func DecodeEvent(key, value []byte, createdAt Millis) (Event, error) {
-	tenant, keyID, err := SplitRecordKey(key)
-	if err != nil {
-		return Event{}, err
-	}
-	e := Event{Tenant: tenant, KeyID: keyID, CreatedAt: createdAt}
-	err = eachField(value, func(num protowire.Number, v field) {
-		switch num {
-		case eventType:
-			e.Type = string(v.bytes)
-		case eventSeverity:
-			e.Severity = Severity(v.uint)
-		case eventSourceIP:
-			e.SourceIP = string(v.bytes)
-		case eventActor:
-			e.Actor = string(v.bytes)
-		case eventDetails:
-			e.Details = append([]byte(nil), v.bytes...)
-		case eventEventID:
-			e.EventID = string(v.bytes)
-		case eventOwnID:
-			e.OwnID = v.uint != 0
-		case eventRulesRev:
-			e.RulesRev = int64(v.uint)
-		}
-	})
-	if err != nil {
-		return Event{}, fmt.Errorf("decode event: %w", err)
-	}
-	if e.Type == "" || e.Severity < Nominal || e.Severity > Critical || keyID == "" {
-		return Event{}, fmt.Errorf("decode event: %w", errIncomplete)
-	}
-	return e, nil
+	var e Event
+	err := e.Decode(bytes.Clone(key), bytes.Clone(value), createdAt)
+	return e, err
 }
+
+// Decode reads an event from its log record into e. Its strings and details alias key and value: they are valid as long as
+// those do not change, and what outlives them must be cloned.
+func (e *Event) Decode(key, value []byte, createdAt Millis) error {
+	separator := bytes.IndexByte(key, 0)
+	if separator < 0 {
+		return errNoSeparator(key)
+	}
+	*e = Event{Tenant: Tenant(alias(key[:separator])), KeyID: alias(key[separator+1:]), CreatedAt: createdAt}
+	for len(value) > 0 {
+		num, typ, n := protowire.ConsumeTag(value)
+		if n < 0 {
+			return fmt.Errorf("decode event: read tag: %w", protowire.ParseError(n))
+		}
+		value = value[n:]
+		switch typ {
+		case protowire.VarintType:
+			v, m := protowire.ConsumeVarint(value)
+			n = m
+			switch num {
+			case eventSeverity:
+				e.Severity = Severity(v)
+			case eventOwnID:
+				e.OwnID = v != 0
+			case eventRulesRev:
+				e.RulesRev = int64(v)
+			}
+		case protowire.BytesType:
+			v, m := protowire.ConsumeBytes(value)
+			n = m
+			switch num {
+			case eventType:
+				e.Type = alias(v)
+			case eventSourceIP:
+				e.SourceIP = alias(v)
+			case eventActor:
+				e.Actor = alias(v)
+			case eventDetails:
+				e.Details = v
+			case eventEventID:
+				e.EventID = alias(v)
+			}
+		default:
+			n = protowire.ConsumeFieldValue(num, typ, value)
+		}
+		if n < 0 {
+			return fmt.Errorf("decode event: read field %d: %w", num, protowire.ParseError(n))
+		}
+		value = value[n:]
+	}
+	if e.Type == "" || e.Severity < Nominal || e.Severity > Critical || e.KeyID == "" {
+		return fmt.Errorf("decode event: %w", errIncomplete)
+	}
+	return nil
+}
+
+// alias is b as a string that shares its bytes.
+func alias(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 var errIncomplete = errors.New("key_id, event_type or severity is missing")

@@ -40,9 +40,13 @@ func AppendRecordKey(b []byte, tenant Tenant, keyID string) []byte {
 func SplitRecordKey(key []byte) (Tenant, string, error) {
 	tenant, keyID, ok := bytes.Cut(key, []byte{0})
 	if !ok {
-		return "", "", fmt.Errorf("decode record key: no separator in %q", key)
+		return "", "", errNoSeparator(key)
 	}
 	return Tenant(tenant), string(keyID), nil
+}
+
+func errNoSeparator(key []byte) error {
+	return fmt.Errorf("decode record key: no separator in %q", key)
 }
 
 // Partition returns the partition of a record key, as Kafka's own Java client chooses it:

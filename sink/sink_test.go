@@ -3,6 +3,7 @@ package sink_test
 import (
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -77,10 +78,15 @@ type feed struct {
 	alerts   int
 	hits     int
 	dups     int
+	pointed  [partitions]uint64 // events to which rules gave points
+	points   [partitions]uint64
+	actions  *broker.Append
+	acted    int // actions on alerts
 }
 
 func newFeed(t testing.TB, c *broker.Client, log schema.LogRecord) *feed {
 	f := &feed{t: t, random: rand.New(rand.NewPCG(1, 1)), log: log}
+	f.actions = broker.NewAppend(c, schema.TopicAlertActions, 0, broker.DefaultProducerConfig())
 	for p := range int32(partitions) {
 		f.events = append(f.events, broker.NewAppend(c, schema.TopicEvents, p, broker.DefaultProducerConfig()))
 		f.verdicts = append(f.verdicts, broker.NewAppend(c, schema.TopicVerdicts, p, broker.DefaultProducerConfig()))
@@ -100,21 +106,26 @@ func (f *feed) chunk() {
 		}
 		f.logTime[p] = max(f.logTime[p], e.CreatedAt)
 		records = append(records, broker.Record{Key: schema.RecordKey(e.Tenant, e.KeyID), Value: e.AppendValue(nil), Time: e.CreatedAt})
-		if x, ok := f.exception(p, offset, e.CreatedAt); ok {
+		if x, ok := f.exception(p, offset, &e); ok {
 			v.Exceptions = append(v.Exceptions, x)
 		}
 	}
 	f.write(p, records, v)
+	if f.random.IntN(4) == 0 {
+		f.act()
+	}
 }
 
-func (f *feed) exception(p int32, offset int64, at schema.Millis) (schema.Exception, bool) {
-	id := schema.EventID(f.log.Base, offset, p)
+func (f *feed) exception(p int32, offset int64, e *schema.Event) (schema.Exception, bool) {
+	id, at := schema.EventID(f.log.Base, offset, p), e.CreatedAt
 	switch f.random.IntN(10) {
 	case 0:
 		f.dups++
 		return schema.Exception{Offset: offset, DuplicateOf: 1 + id}, true
 	case 1:
 		f.alerts++
+		f.pointed[p]++
+		f.points[p] += uint64(90 - e.Severity.BaseScore())
 		a := schema.Alert{ID: fmt.Sprint("al_", id), RuleID: "r", RuleVersion: 1, Severity: schema.Critical, EventID: id, RaisedAt: at, Values: []byte(`{}`)}
 		return schema.Exception{Offset: offset, Score: 90, Alerts: []schema.Alert{a}}, true
 	case 2:
@@ -157,13 +168,13 @@ func scan(t testing.TB, db driver.Conn, query string, dest ...any) {
 func (f *feed) await(db driver.Conn) {
 	f.t.Helper()
 	deadline := time.Now().Add(30 * time.Second)
-	for stored := uint64(0); ; {
-		scan(f.t, db, "SELECT count() FROM events", &stored)
-		if stored >= uint64(f.total()) {
+	for stored, acted := uint64(0), uint64(0); ; {
+		scan(f.t, db, "SELECT count(), (SELECT uniqExact(kafka_offset) FROM alert_actions) FROM events", &stored, &acted)
+		if stored >= uint64(f.total()) && acted >= uint64(f.acted) {
 			return
 		}
 		if time.Now().After(deadline) {
-			f.t.Fatalf("%d of %d events stored", stored, f.total())
+			f.t.Fatalf("%d of %d events and %d of %d actions stored", stored, f.total(), acted, f.acted)
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
@@ -185,6 +196,7 @@ func (f *feed) verify(db driver.Conn) {
 				f.t.Errorf("partition %d: %s counts %d of %d rows", p, rollup, n, rows)
 			}
 		}
+		f.verifyPoints(db, p)
 	}
 	var n, alerts, hits uint64
 	scan(f.t, db, "SELECT sum(n) FROM totals", &n)
@@ -202,10 +214,25 @@ func (f *feed) verify(db driver.Conn) {
 	if alerts != uint64(f.alerts) {
 		f.t.Errorf("%d alerts, want %d", alerts, f.alerts)
 	}
+	f.verifyActions(db)
 	var falls uint64
 	scan(f.t, db, `SELECT countIf(log_time < before) FROM (SELECT log_time, lagInFrame(log_time) OVER (PARTITION BY kafka_partition ORDER BY kafka_offset) AS before FROM events)`, &falls)
 	if falls != 0 {
 		f.t.Errorf("log_time falls %d times", falls)
+	}
+}
+
+// verifyPoints checks key_points against what was fed, and its weights against the events themselves.
+func (f *feed) verifyPoints(db driver.Conn, p int) {
+	f.t.Helper()
+	var n, points uint64
+	var weighted, want float64
+	scan(f.t, db, fmt.Sprintf("SELECT sum(n), sum(points), sum(weighted) FROM key_points WHERE kafka_partition = %d", p), &n, &points, &weighted)
+	scan(f.t, db, fmt.Sprintf(`SELECT sum((90 - multiIf(severity = 'critical', 30, severity = 'warning', 10, 0))
+		* pow(2, dateDiff('millisecond', toStartOfDay(created_at), created_at) / 86400000.))
+		FROM events WHERE kafka_partition = %d AND score = 90`, p), &want)
+	if n != f.pointed[p] || points != f.points[p] || math.Abs(weighted-want) > want*1e-9 {
+		f.t.Errorf("partition %d: %d events have %d points, weighted %v; want %d, %d, %v", p, n, points, weighted, f.pointed[p], f.points[p], want)
 	}
 }
 

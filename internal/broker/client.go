@@ -170,6 +170,10 @@ func retry(ctx context.Context, f func(context.Context) error) error {
 	}
 }
 
+// errHalfAnswer: kafka-go asks for the two ends of a partition in two requests, and when one of them gets no answer, it
+// reports that as if the broker had answered UNKNOWN_SERVER_ERROR.
+var errHalfAnswer = errors.New("one of two answers is missing")
+
 // Offsets returns the first offset that a partition still holds and the one that its next record will get.
 func (c *Client) Offsets(ctx context.Context, topic schema.Topic, partition int32) (first, end int64, err error) {
 	err = retry(ctx, func(ctx context.Context) error {
@@ -180,6 +184,9 @@ func (c *Client) Offsets(ctx context.Context, topic schema.Topic, partition int3
 			return err
 		}
 		for _, p := range res.Topics[string(topic)] {
+			if errors.Is(p.Error, kafka.Unknown) {
+				return errHalfAnswer
+			}
 			if p.Error != nil {
 				return p.Error
 			}

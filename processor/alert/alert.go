@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base32"
 	"encoding/binary"
+	"strings"
 	"time"
 
 	"keypulse/schema"
@@ -33,6 +34,7 @@ type subject struct {
 }
 
 type opened struct {
+	subject  subject
 	id       string
 	raisedAt schema.Millis
 	hits     int64
@@ -50,27 +52,39 @@ func (t *Tracker) Hit(o Occurrence) (hit schema.Hit, raised bool) {
 	s := subject{o.Tenant, o.KeyID, o.RuleID}
 	dedup := schema.Millis(o.Dedup.Milliseconds())
 	a := t.open[s]
+	if a != nil {
+		t.change(a)
+	}
 	if a == nil || o.At-a.raisedAt >= dedup {
 		a = &opened{id: ID(o.Tenant, o.RuleID, o.Version, o.EventID), raisedAt: o.At}
 		if dedup > 0 {
-			t.open[s] = a
+			t.keep(s, a)
 		} else {
 			delete(t.open, s)
 		}
 	}
 	a.hits++
-	t.changed[s] = struct{}{}
 	a.until = max(a.until, a.raisedAt+dedup)
 	return schema.Hit{AlertID: a.id, RaisedAt: a.raisedAt, Hits: a.hits, At: o.At}, a.hits == 1
 }
+
+// keep remembers an alert. The subject's strings may alias a buffer, so it is cloned.
+func (t *Tracker) keep(s subject, a *opened) {
+	a.subject = subject{schema.Tenant(strings.Clone(string(s.tenant))), strings.Clone(s.keyID), strings.Clone(s.ruleID)}
+	t.open[a.subject] = a
+	t.change(a)
+}
+
+// change notes that what is known of a's subject is to be written.
+func (t *Tracker) change(a *opened) { t.changed[a.subject] = struct{}{} }
 
 // Forget drops the alerts that no hit can count on any more when every later event of the partition is at before or
 // later. The caller calls it at points that are a function of the log, so that every replay forgets the same.
 func (t *Tracker) Forget(before schema.Millis) {
 	for s, a := range t.open {
 		if a.until <= before {
+			t.change(a)
 			delete(t.open, s)
-			t.changed[s] = struct{}{}
 		}
 	}
 }

@@ -62,6 +62,7 @@ func (t *Tracker) Restore(r *varint.Reader) error {
 		}
 		a := &opened{id: r.String(), raisedAt: schema.Millis(r.Int()), hits: r.Int(), until: schema.Millis(r.Int())}
 		if r.Err() == nil {
+			a.subject = s
 			t.open[s] = a
 		}
 	}

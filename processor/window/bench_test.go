@@ -69,6 +69,39 @@ func benchmarkObserve(b *testing.B, aggregates, keys int) {
 	}
 }
 
+// BenchmarkObserveAndEval judges events: windows and rules together.
+func BenchmarkObserveAndEval(b *testing.B) {
+	one := []string{`event_type == "signing_request" && count("10m", event_type == "signing_request") > 1000000 && sum("10m", details.amount_usd) > 1 && distinct("10m", source_ip) > 1`}
+	ten := one
+	for i := range 9 {
+		ten = append(ten, fmt.Sprintf(`event_type == "signing_request" && count("%dm") > 1000000 && sum("10m", details.amount_usd) > %d`, 11+i, i))
+	}
+	for name, list := range map[string][]string{"rules=1,aggregates=3": one, "rules=10,aggregates=12": ten} {
+		b.Run(name, func(b *testing.B) {
+			var programs []*rules.Program
+			for i, when := range list {
+				p, err := rules.Compile(rules.Rule{
+					ID: fmt.Sprint("r", i), Name: "r", When: when, Severity: schema.Warning, Enabled: true, Mode: rules.Live,
+				})
+				if err != nil {
+					b.Fatal(err)
+				}
+				programs = append(programs, p)
+			}
+			events, set, store, at, i := benchEvents(1000), rules.NewSet(programs), New(Config{}), start, 0
+			b.ReportAllocs()
+			for b.Loop() {
+				e := &events[i&(len(events)-1)]
+				i++
+				at += schema.Millis(i & 1)
+				e.CreatedAt = at
+				_, values := store.Observe(set, e)
+				set.Eval(e, values, func(*rules.Program) {})
+			}
+		})
+	}
+}
+
 // BenchmarkIdleAggregates has 500 aggregates, of which an event touches one.
 func BenchmarkIdleAggregates(b *testing.B) {
 	list := []string{`count("10m", event_type == "signing_request")`}

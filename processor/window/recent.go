@@ -82,6 +82,10 @@ func (s *state) see(now, window schema.Millis, hash uint64, sketched bool) {
 	if s.merged != nil {
 		s.merged.sketch.add(hash, now)
 	}
+	if _, _, seen := s.columns(); i >= 0 && i == len(seen)-1 {
+		seen[i], s.newest = uint32(now), now
+		return
+	}
 	if i >= 0 {
 		s.take(i)
 	}

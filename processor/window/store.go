@@ -1,6 +1,7 @@
 package window
 
 import (
+	"strings"
 	"time"
 
 	"keypulse/rules"
@@ -65,7 +66,7 @@ func (s *Store) Bytes() int { return s.bytes }
 // Observe takes the next event of the partition: it moves the clock of the event's key and updates the aggregates of
 // set that count the event. It returns the event's effective time and the values of the aggregates for it, valid
 // until the next Observe. An aggregate that is new in set starts empty; one that is no longer in it is dropped. The
-// event must not change until the next Observe.
+// event must not change until the next Observe; nothing of it is kept beyond that.
 func (s *Store) Observe(set *rules.Set, e *schema.Event) (schema.Millis, rules.Values) {
 	s.latest = max(s.latest, e.CreatedAt)
 	s.events++
@@ -95,9 +96,9 @@ func (s *Store) tenant(name schema.Tenant) *tenant {
 	}
 	t := s.tenants[name]
 	if t == nil {
-		t = newTenant(name)
+		t = newTenant(schema.Tenant(strings.Clone(string(name))))
 		t.index = uint32(len(s.order))
-		s.tenants[name] = t
+		s.tenants[t.name] = t
 		s.order = append(s.order, t)
 	}
 	return t
@@ -135,8 +136,8 @@ func (s *Store) add(t *tenant, name string) *key {
 	}
 	number := s.keys.take()
 	k := s.keys.at(number)
-	*k = key{name: name, layout: t.layout, tenant: t.index, used: s.events}
-	t.keys[name] = number
+	*k = key{name: strings.Clone(name), layout: t.layout, tenant: t.index, used: s.events}
+	t.keys[k.name] = number
 	s.link(t, number)
 	s.bytes += k.bytes()
 	s.change(number, k)
