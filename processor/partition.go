@@ -30,6 +30,7 @@ type partition struct {
 	saver    *saver
 	cutEvery time.Duration
 	lastCut  time.Time
+	cutSize  int // about what the next one takes
 	caughtUp *atomic.Bool
 	metrics  *metrics
 	log      *zap.Logger
@@ -142,7 +143,8 @@ func (p *partition) cut() {
 	if len(p.saver.cuts) == cap(p.saver.cuts) || p.judge.windows.ChangedBytes() == 0 {
 		return
 	}
-	body, passed := p.judge.appendChanges(nil)
+	body, passed := p.judge.appendChanges(make([]byte, 0, p.cutSize))
+	p.cutSize = len(body) + len(body)/8
 	p.saver.cuts <- cut{offset: p.judged, body: body, passed: passed}
 	p.lastCut = time.Now()
 }

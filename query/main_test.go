@@ -203,8 +203,9 @@ type listed struct {
 		ID int64 `json:"id"`
 	} `json:"events"`
 	Alerts []struct {
-		ID   string `json:"id"`
-		Hits int    `json:"hits"`
+		ID    string `json:"id"`
+		State string `json:"state"`
+		Hits  int    `json:"hits"`
 	} `json:"alerts"`
 	Keys []struct {
 		KeyID      string `json:"key_id"`

@@ -3,6 +3,8 @@ package query
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -69,12 +71,15 @@ func (cfg Config) withDefaults() Config {
 // Query answers the read side of the API. Its handlers run in any number of goroutines.
 type Query struct {
 	cfg        Config
+	node       string        // tells this node's statements from those of others
 	statements atomic.Uint64 // numbers the statements, for their ids
 	stats      statsCache
 }
 
 // New makes the read side. It asks nothing of the database yet.
-func New(cfg Config) *Query { return &Query{cfg: cfg.withDefaults()} }
+func New(cfg Config) *Query {
+	return &Query{cfg: cfg.withDefaults(), node: strconv.FormatUint(rand.Uint64(), 36)}
+}
 
 // Register puts the routes on app. The statistics are public; the caller names their path, [StatsPath], in
 // httpapi.Config.Public.

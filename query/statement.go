@@ -103,9 +103,9 @@ func (j *job) query(name, sql string, args []any, settings clickhouse.Settings) 
 	return rows, nil
 }
 
-// queryID is unique also when a client sends the same request id again and again.
+// queryID is unique also when a client sends the same request id again and again, and to several nodes.
 func (j *job) queryID(name string) string {
-	return j.request + "." + name + "." + strconv.FormatUint(j.q.statements.Add(1), 36)
+	return j.request + "." + name + "." + j.q.node + "." + strconv.FormatUint(j.q.statements.Add(1), 36)
 }
 
 // each runs a statement and calls scan for every row.

@@ -15,7 +15,7 @@ const (
 	sipKey1 = 0x13198a2e03707344
 )
 
-func newSip(k Kind) sip {
+func startHash(k Kind) sip {
 	key := uint64(sipKey0) ^ uint64(k)
 	return sip{
 		key ^ 0x736f6d6570736575, sipKey1 ^ 0x646f72616e646f6d, key ^ 0x6c7967656e657261, sipKey1 ^ 0x7465646279746573,
@@ -52,13 +52,13 @@ func (s *sip) sum(tail uint64) uint64 {
 }
 
 func hashWord(k Kind, n uint64) uint64 {
-	s := newSip(k)
+	s := startHash(k)
 	s.word(n)
 	return s.sum(8 << 56)
 }
 
 func hashString(k Kind, text string) uint64 {
-	s := newSip(k)
+	s := startHash(k)
 	n := len(text)
 	for len(text) >= 8 {
 		s.word(binary.LittleEndian.Uint64([]byte(text[:8])))

@@ -116,3 +116,15 @@ func varintSize(v int64) int {
 	}
 	return n
 }
+
+// AppendBatch appends records to b as one record batch, as a partition holds it from offset on: what [DecodeBatches] reads.
+func AppendBatch(b []byte, offset int64, records []Record) []byte {
+	var batch batch
+	batch.reset()
+	for i := range records {
+		batch.append(&records[i])
+	}
+	batch.seal(-1, -1, -1)
+	binary.BigEndian.PutUint64(batch.buf[atBaseOffset:], uint64(offset))
+	return append(b, batch.buf[atBaseOffset:]...)
+}

@@ -163,9 +163,9 @@ func (f *fetch) batches() (highWatermark int64, records []byte, err error) {
 	return highWatermark, records, nil
 }
 
-// decodeBatches calls each for every record from offset on, in order, with keys and values that alias batches. A batch
+// DecodeBatches calls each for every record from offset on, in order, with keys and values that alias batches. A batch
 // that is cut off at the end, as brokers may send one, is left for the next fetch.
-func decodeBatches(batches []byte, partition int32, offset int64, each func(Record) error) error {
+func DecodeBatches(batches []byte, partition int32, offset int64, each func(Record) error) error {
 	for len(batches) >= atLeaderEpoch-atBaseOffset {
 		length := int(binary.BigEndian.Uint32(batches[atLength-atBaseOffset:]))
 		end := atLeaderEpoch - atBaseOffset + length

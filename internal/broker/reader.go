@@ -113,7 +113,7 @@ func (r *Reader) fetch(ctx context.Context) ([]Record, error) {
 	clear(r.records)
 	r.records = r.records[:0]
 	next := r.next
-	err = decodeBatches(batches, r.partition, r.next, func(record Record) error {
+	err = DecodeBatches(batches, r.partition, r.next, func(record Record) error {
 		if record.Offset != next {
 			return fmt.Errorf("%w: offset %d follows %d", errGap, record.Offset, next-1)
 		}

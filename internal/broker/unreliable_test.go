@@ -186,10 +186,10 @@ func TestReadOverABadNetwork(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	u.Spoil(brokertest.Faults{CutRequest: 0.2, CutAnswer: 0.4, Delay: 0.1, MaxDelay: 20 * time.Millisecond})
+	u.Spoil(brokertest.Faults{CutRequest: 0.1, CutAnswer: 0.2, Delay: 0.1, MaxDelay: 20 * time.Millisecond})
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	for range 100 {
+	for range 30 {
 		if first, end, err := c.Offsets(ctx, schema.TopicEvents, 0); err != nil || first != 0 || end != 2*batches {
 			t.Fatalf("offsets %d to %d: %v", first, end, err)
 		}
