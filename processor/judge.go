@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"keypulse/processor/alert"
+	"keypulse/processor/dedup"
 	"keypulse/processor/window"
 	"keypulse/rules"
 	"keypulse/schema"
@@ -25,6 +26,7 @@ type judge struct {
 
 	windows *window.Store
 	alerts  *alert.Tracker
+	seen    *dedup.Seen
 	rev     int64                        // the largest rules_rev so far
 	sets    map[schema.Tenant]*rules.Set // in force at rev
 	logTime schema.Millis                // the largest created_at so far
@@ -35,7 +37,7 @@ type judge struct {
 
 // counts are what the judge has done, for metrics.
 type counts struct {
-	events, alerts, hits, shadowHits, ruleErrors uint64
+	events, duplicates, alerts, hits, shadowHits, ruleErrors uint64
 }
 
 func newJudge(book *rules.Book, base int64, partition int32, keysPerTenant int) *judge {
@@ -43,6 +45,7 @@ func newJudge(book *rules.Book, base int64, partition int32, keysPerTenant int) 
 		book: book, base: base, partition: partition,
 		windows:    window.New(window.Config{KeysPerTenant: keysPerTenant, TrackChanges: true}),
 		alerts:     alert.NewTracker(),
+		seen:       dedup.New(dedup.Config{}),
 		sets:       map[schema.Tenant]*rules.Set{},
 		passBegins: true,
 	}
@@ -65,10 +68,19 @@ func (j *judge) set(tenant schema.Tenant) *rules.Set {
 	return set
 }
 
-// event judges one event, whose strings may alias a buffer: what is kept of them is cloned. An ordinary one (its severity's base score, no hit) is no exception.
+// event judges one event, whose strings may alias a buffer: what is kept of them is cloned. An ordinary one (its severity's
+// base score, no hit) is no exception. A duplicate updates no window and fires no rule.
 func (j *judge) event(offset int64, e *schema.Event) (x schema.Exception, exceptional bool) {
 	j.advance(e.RulesRev)
 	j.logTime = max(j.logTime, e.CreatedAt)
+	j.tick()
+	if first, duplicate := j.seen.Event(e, offset, j.logTime); duplicate {
+		j.counts.duplicates++
+		return schema.Exception{
+			Offset: offset, Score: first.Score, FirstAlerts: first.Alerts,
+			DuplicateOf: schema.EventID(j.base, first.Offset, j.partition),
+		}, true
+	}
 	set := j.set(e.Tenant)
 	at, values := j.windows.Observe(set, e)
 	x = schema.Exception{Offset: offset, Score: e.Severity.BaseScore()}
@@ -83,11 +95,16 @@ func (j *judge) event(offset int64, e *schema.Event) (x schema.Exception, except
 		j.hit(&x, p, id, at, e, values)
 	})
 	j.counts.ruleErrors += uint64(failed)
+	j.seen.Judged(len(x.Alerts), x.Score)
+	return x, x.Score != e.Severity.BaseScore() || len(x.Alerts)+len(x.Hits) > 0
+}
+
+// tick counts an event and, at some counts, forgets old alerts.
+func (j *judge) tick() {
 	j.counts.events++
 	if j.counts.events%forgetEvery == 0 {
 		j.alerts.Forget(j.logTime - forgetAfter)
 	}
-	return x, x.Score != e.Severity.BaseScore() || len(x.Alerts)+len(x.Hits) > 0
 }
 
 // hit records that a live rule holds: as an alert, or as a hit on one.

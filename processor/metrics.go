@@ -9,12 +9,14 @@ import (
 // metrics are the processor's figures, each by partition where it says so.
 type metrics struct {
 	events      *prometheus.CounterVec
+	duplicates  *prometheus.CounterVec
 	alerts      *prometheus.CounterVec
 	hits        *prometheus.CounterVec
 	shadowHits  *prometheus.CounterVec
 	ruleErrors  *prometheus.CounterVec
 	lag         *prometheus.GaugeVec
 	keys        *prometheus.GaugeVec
+	reach       *prometheus.GaugeVec
 	undecodable prometheus.Counter
 	unread      prometheus.Counter
 
@@ -35,11 +37,13 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	}
 	m := &metrics{
 		events:     counter("events_total", "Events judged, those of a replay included."),
+		duplicates: counter("duplicates_total", "Events that a client had sent before, those of a replay included."),
 		alerts:     counter("alerts_total", "Alerts raised, those of a replay included."),
 		hits:       counter("hits_total", "Hits that counted on an alert, those of a replay included."),
 		shadowHits: counter("shadow_hits_total", "Hits of rules in shadow mode."),
 		ruleErrors: counter("rule_errors_total", "Rules that failed at run time."),
 		lag:        gauge("lag_events", "Events in the log that are not judged yet."),
+		reach:      gauge("dedup_reach_seconds", "How far back every event_id is remembered; less than a day when there are too many."),
 		keys:       gauge("keys", "Keys with window state."),
 		undecodable: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "keypulse_processor_undecodable_total", Help: "Events of the log that could not be decoded.",
@@ -64,11 +68,13 @@ func (m *metrics) observe(p *partition) {
 	label := strconv.Itoa(int(p.number))
 	c := p.judge.counts
 	m.events.WithLabelValues(label).Add(float64(c.events - p.reported.events))
+	m.duplicates.WithLabelValues(label).Add(float64(c.duplicates - p.reported.duplicates))
 	m.alerts.WithLabelValues(label).Add(float64(c.alerts - p.reported.alerts))
 	m.hits.WithLabelValues(label).Add(float64(c.hits - p.reported.hits))
 	m.shadowHits.WithLabelValues(label).Add(float64(c.shadowHits - p.reported.shadowHits))
 	m.ruleErrors.WithLabelValues(label).Add(float64(c.ruleErrors - p.reported.ruleErrors))
 	p.reported = c
 	m.lag.WithLabelValues(label).Set(float64(p.reader.End() - p.reader.Next()))
+	m.reach.WithLabelValues(label).Set(float64(p.judge.seen.Reach(p.judge.logTime)) / 1000)
 	m.keys.WithLabelValues(label).Set(float64(p.judge.windows.Keys()))
 }

@@ -131,6 +131,7 @@ func (h *history) write(n int) {
 			e := schema.Event{
 				Tenant: "demo", KeyID: fmt.Sprint("key-", p, "-", h.random.IntN(7)), Type: []string{"export", "signing_request"}[h.random.IntN(2)],
 				Severity: schema.Severity(1 + h.random.IntN(3)), RulesRev: h.rev, CreatedAt: h.now - schema.Millis(h.random.IntN(3000)),
+				EventID: fmt.Sprint("id-", h.random.IntN(300)), OwnID: h.random.IntN(10) == 0,
 			}
 			batch[i] = broker.Record{Key: schema.RecordKey(e.Tenant, e.KeyID), Value: e.AppendValue(nil), Time: e.CreatedAt}
 		}
@@ -205,16 +206,19 @@ func undisturbed(t *testing.T, events int) [partitions][]schema.Exception {
 	stop := start(t, c, log)
 	defer stop()
 	var all [partitions][]schema.Exception
-	alerts, hits := 0, 0
+	alerts, hits, duplicates := 0, 0, 0
 	for p := range all {
 		all[p] = h.verdicts(int32(p))
 		for _, x := range all[p] {
 			alerts += len(x.Alerts)
 			hits += len(x.Hits)
+			if x.DuplicateOf != 0 {
+				duplicates++
+			}
 		}
 	}
-	if alerts < 50 || hits < 50 {
-		t.Fatalf("the history makes only %d alerts and %d hits", alerts, hits)
+	if alerts < 50 || hits < 50 || duplicates < 20 {
+		t.Fatalf("the history makes only %d alerts, %d hits and %d duplicates", alerts, hits, duplicates)
 	}
 	return all
 }

@@ -112,6 +112,7 @@ func (p *Processor) apply(ctx context.Context, number int32, m manifest, at int6
 		return restored{}, fmt.Errorf("restore partition %d: %w", number, err)
 	}
 	j.windows.FinishChanges()
+	j.seen.Finish()
 	return restored{judge: j, offset: m.Offset, manifest: m}, nil
 }
 
@@ -175,9 +176,10 @@ func (j *judge) appendChanges(b []byte) (body []byte, passed bool) {
 	b = varint.AppendInt(b, j.logTime)
 	b = varint.AppendUint(b, j.counts.events)
 	b = j.alerts.AppendChanges(b, j.passBegins)
-	b, passed = j.windows.AppendChanges(b)
-	j.passBegins = passed
-	return b, passed
+	b, seenPassed := j.seen.AppendChanges(b, j.passBegins)
+	b, windowsPassed := j.windows.AppendChanges(b)
+	j.passBegins = windowsPassed && seenPassed
+	return b, j.passBegins
 }
 
 // applyChanges takes in what appendChanges wrote, in the same order.
@@ -185,6 +187,9 @@ func (j *judge) applyChanges(body []byte) error {
 	r := varint.NewReader(body)
 	j.rev, j.logTime, j.counts.events = r.Int(), schema.Millis(r.Int()), r.Uint()
 	if err := j.alerts.Restore(r); err != nil {
+		return err
+	}
+	if err := j.seen.Restore(r); err != nil {
 		return err
 	}
 	return j.windows.ApplyChanges(r.Rest())

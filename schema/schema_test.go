@@ -43,7 +43,7 @@ func verdict() schema.Verdict {
 	}
 	return schema.Verdict{From: 10, To: 20, LogTime: 1_775_392_440_000, Exceptions: []schema.Exception{
 		{Offset: 12, Score: 70, Alerts: []schema.Alert{alert, {ID: "al_y"}}, Hits: []schema.Hit{{AlertID: "al_z", RaisedAt: 5, Hits: 7, At: 9}}},
-		{Offset: 19, DuplicateOf: 99},
+		{Offset: 19, Score: 40, DuplicateOf: 99, FirstAlerts: 2},
 	}}
 }
 

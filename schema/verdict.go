@@ -24,8 +24,10 @@ type Verdict struct {
 type Exception struct {
 	Offset int64
 	Score  int
-	// DuplicateOf is the id of the first event with the same event_id, 0 when this one is the first.
+	// DuplicateOf is the id of the first event with the same event_id, 0 when this one is the first. Of a duplicate, Score
+	// and FirstAlerts are what was found about the first: its score, and how many alerts it raised.
 	DuplicateOf int64
+	FirstAlerts int
 	Alerts      []Alert // that this event raised, by rule id
 	Hits        []Hit   // on alerts that earlier events raised, by rule id
 }
@@ -63,6 +65,7 @@ const (
 	exceptionDuplicateOf protowire.Number = 3
 	exceptionAlerts      protowire.Number = 4
 	exceptionHits        protowire.Number = 5
+	exceptionFirstAlerts protowire.Number = 6
 
 	hitAlertID  protowire.Number = 1
 	hitRaisedAt protowire.Number = 2
@@ -95,6 +98,7 @@ func (x *Exception) append(b []byte) []byte {
 	b = appendUint(b, exceptionOffset, uint64(x.Offset))
 	b = appendUint(b, exceptionScore, uint64(x.Score))
 	b = appendUint(b, exceptionDuplicateOf, uint64(x.DuplicateOf))
+	b = appendUint(b, exceptionFirstAlerts, uint64(x.FirstAlerts))
 	for i := range x.Alerts {
 		b = appendMessage(b, exceptionAlerts, x.Alerts[i].AppendValue)
 	}
@@ -159,6 +163,8 @@ func decodeException(b []byte) (Exception, error) {
 			x.Score = int(f.uint)
 		case exceptionDuplicateOf:
 			x.DuplicateOf = int64(f.uint)
+		case exceptionFirstAlerts:
+			x.FirstAlerts = int(f.uint)
 		case exceptionAlerts:
 			a, err := DecodeAlert(f.bytes)
 			x.Alerts = append(x.Alerts, a)

@@ -95,6 +95,17 @@ func (r *Reader) Count(size int) int {
 	return int(n)
 }
 
+// Take reads n bytes without copying them.
+func (r *Reader) Take(n int) []byte {
+	if n > len(r.b) {
+		r.fail()
+		return nil
+	}
+	v := r.b[:n:n]
+	r.b = r.b[n:]
+	return v
+}
+
 // Bytes reads a text without copying it.
 func (r *Reader) Bytes() []byte {
 	n := r.Uint()
