@@ -131,7 +131,7 @@ func (h *history) write(n int) {
 			e := schema.Event{
 				Tenant: "demo", KeyID: fmt.Sprint("key-", p, "-", h.random.IntN(7)), Type: []string{"export", "signing_request"}[h.random.IntN(2)],
 				Severity: schema.Severity(1 + h.random.IntN(3)), RulesRev: h.rev, CreatedAt: h.now - schema.Millis(h.random.IntN(3000)),
-				EventID: fmt.Sprint("id-", h.random.IntN(300)), OwnID: h.random.IntN(10) == 0,
+				EventID: fmt.Sprint("id-", h.random.IntN(100)), OwnID: h.random.IntN(10) == 0,
 			}
 			batch[i] = broker.Record{Key: schema.RecordKey(e.Tenant, e.KeyID), Value: e.AppendValue(nil), Time: e.CreatedAt}
 		}
