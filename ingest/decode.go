@@ -296,7 +296,7 @@ func (d *decoder) severity(value jsontext.Value) schema.Severity {
 	s, ok := d.str(fieldSeverity, value)
 	severity, known := schema.ParseSeverity(s)
 	if ok && !known {
-		d.fail("severity", `must be "nominal", "warning" or "critical"`)
+		d.fail("severity", "must be nominal, warning or critical")
 	}
 	return severity
 }

@@ -62,9 +62,9 @@ func TestDecodeEventErrors(t *testing.T) {
 		"key_id: is required", "severity: is required")
 	f(`{"zzz":{"a":[1]}}`, "zzz: unknown field", "key_id: is required", "event_type: is required", "severity: is required")
 	f(`{"key_id":null,"event_type":[],"severity":"Nominal"}`, "key_id: must be a string", "event_type: must be a string",
-		`severity: must be "nominal", "warning" or "critical"`)
+		"severity: must be nominal, warning or critical")
 	f(`{"key_id":"","event_type":"a\u0000b","severity":""}`, "key_id: must be 1 to 256 bytes long, not 0",
-		"event_type: must not contain U+0000", `severity: must be "nominal", "warning" or "critical"`)
+		"event_type: must not contain U+0000", "severity: must be nominal, warning or critical")
 	f(optional(`"actor":""`), "actor: must be 1 to 256 bytes long, not 0")
 	f(optional(`"actor":"`+strings.Repeat("é", 129)+`"`), "actor: must be 1 to 256 bytes long, not 258")
 	f(optional(`"actor":false`), "actor: must be a string")

@@ -274,11 +274,8 @@ func (j *judge) run(ctx context.Context, partition int32) error {
 	judged := int64(0)
 	for {
 		records, err := r.Fetch(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
 		if err != nil {
-			return err
+			return unlessStopped(ctx, err)
 		}
 		if len(records) == 0 {
 			continue
@@ -300,7 +297,7 @@ func (j *judge) run(ctx context.Context, partition int32) error {
 		_, err = a.Records(ctx, broker.Record{Value: verdict.AppendValue(nil), Time: 1}, broker.Record{Value: all.AppendValue(nil), Time: 1})
 		j.gate.RUnlock()
 		if err != nil {
-			return err
+			return unlessStopped(ctx, err)
 		}
 	}
 }

@@ -9,9 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kmsg"
-
 	"keypulse/internal/broker"
 	"keypulse/internal/broker/brokertest"
 	"keypulse/schema"
@@ -179,7 +176,7 @@ func TestSilentProcessor(t *testing.T) {
 func TestVerdictBeforeItsAcknowledgement(t *testing.T) {
 	n, _, u := start(t, nil)
 	n.event("first")
-	lost := u.Answer(kmsg.Produce, schema.TopicEvents, kerr.NotEnoughReplicasAfterAppend, -1)
+	lost := u.Answer(brokertest.Produce, schema.TopicEvents, brokertest.NotEnoughReplicasAfterAppend, -1)
 	partition := schema.Partition(schema.RecordKey("acme", "key-1"), partitions)
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -211,7 +208,7 @@ func TestFullDiskRefuses(t *testing.T) {
 func TestFullProducerRefuses(t *testing.T) {
 	n, _, u := start(t, func(cfg *Config) { cfg.Producer.BufferedBytes = 1000 })
 	n.event("first")
-	stuck := u.Answer(kmsg.Produce, schema.TopicEvents, kerr.NotEnoughReplicas, -1)
+	stuck := u.Answer(brokertest.Produce, schema.TopicEvents, brokertest.NotEnoughReplicas, -1)
 	large := fmt.Sprintf(`{"key_id":"k","event_type":"large","severity":"nominal","details":{"x":"%s"}}`, strings.Repeat("x", 700))
 	var wg sync.WaitGroup
 	wg.Go(func() { n.want(n.post("/api/events", large), 201, "") })

@@ -76,23 +76,18 @@ func (w *waiter) judged() {
 // follow reads the partition's verdicts from the newest on, until ctx is done.
 func (v *verdicts) follow(ctx context.Context, c *broker.Client, partition int32) error {
 	first, end, err := c.Offsets(ctx, schema.TopicVerdicts, partition)
-	if ctx.Err() != nil {
-		return nil
-	}
 	if err != nil {
-		return err
+		return unlessStopped(ctx, err)
 	}
 	r := c.NewReader(schema.TopicVerdicts, partition, max(end-1, first))
 	for {
 		records, err := r.Fetch(ctx)
 		var gone *broker.OffsetGoneError
 		switch {
-		case ctx.Err() != nil:
-			return nil
 		case errors.As(err, &gone) && gone.Offset < gone.First: // retention has overtaken a node that was cut off
 			r = c.NewReader(schema.TopicVerdicts, partition, gone.First)
 		case err != nil:
-			return err
+			return unlessStopped(ctx, err)
 		}
 		for _, record := range records {
 			verdict, err := schema.DecodeVerdict(record.Value)
@@ -102,6 +97,14 @@ func (v *verdicts) follow(ctx context.Context, c *broker.Client, partition int32
 			v.add(&verdict)
 		}
 	}
+}
+
+// unlessStopped returns err, nil when it came because ctx is done.
+func unlessStopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil //nolint:nilerr // to be stopped is no failure
+	}
+	return err
 }
 
 // add takes a verdict in and wakes whoever waited for it.

@@ -33,7 +33,8 @@ func TestOutcomes(t *testing.T) {
 		{"the node starts in the middle", []*schema.Verdict{verdict(100, 110, 105)}, map[int64]string{99: "?", 100: "0", 105: "1", 110: "?"}},
 		{"some were missed", []*schema.Verdict{verdict(0, 10, 5), verdict(20, 30, 25)}, map[int64]string{5: "?", 15: "?", 20: "0", 25: "1", 30: "?"}},
 		{
-			"forgotten", []*schema.Verdict{verdict(0, 10, 5), verdict(10, keepOutcomes+8, 12)},
+			"forgotten",
+			[]*schema.Verdict{verdict(0, 10, 5), verdict(10, keepOutcomes+8, 12)},
 			map[int64]string{5: "?", 7: "?", 8: "0", 12: "1", keepOutcomes + 7: "0"},
 		},
 	} {

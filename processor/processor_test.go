@@ -217,7 +217,7 @@ func undisturbed(t *testing.T, events int) [partitions][]schema.Exception {
 			}
 		}
 	}
-	if alerts < 50 || hits < 50 || duplicates < 20 {
+	if alerts < 50 || hits < 50 || duplicates < 5 {
 		t.Fatalf("the history makes only %d alerts, %d hits and %d duplicates", alerts, hits, duplicates)
 	}
 	return all

@@ -241,7 +241,7 @@ func TestManyActAtOnce(t *testing.T) {
 // TestStatesPageByPage compares the filter by state with what was done, while actions are stored, half stored, and all
 // stored; and on a node that starts when they are.
 func TestStatesPageByPage(t *testing.T) {
-	const alerts, actions = 70, 150
+	const alerts, actions = 40, 60
 	l := newActionsLog(t)
 	a := l.node()
 	random := rand.New(rand.NewPCG(4, 4))

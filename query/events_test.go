@@ -88,7 +88,7 @@ func TestEventsRefuses(t *testing.T) {
 	f("details.a=1", "details.a", "unknown")
 	f("key_id=", `"field":"key_id"`)
 	f("key_id="+strings.Repeat("x", 257), "256 bytes")
-	f("severity=bad&limit=0", `"field":"severity"`, `"field":"limit"`)
+	f("severity=bad&limit=0", `"field":"severity"`, "must be nominal, warning or critical", `"field":"limit"`)
 	f("severity=critcal", `did you mean`)
 	f("severity=CRITICAL", "critical")
 	f("since=yesterday", "RFC 3339")

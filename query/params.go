@@ -69,7 +69,7 @@ func (p *params) oneOf(name string, words []string) (string, bool) {
 	if near, found := httpapi.Nearest(s, words); found {
 		hint = fmt.Sprintf(", did you mean %q?", near)
 	}
-	p.refuse(name, "must be one of %q%s", words, hint)
+	p.refuse(name, "must be %s%s", httpapi.Alternatives(words), hint)
 	return "", false
 }
 

@@ -44,8 +44,9 @@ type APIKeyRecord struct {
 	Version   int64        `json:"version"`
 	Tenant    Tenant       `json:"tenant"`
 	Name      string       `json:"name"`
-	HMAC      string       `json:"hmac"`       // hexadecimal
-	RateLimit int          `json:"rate_limit"` // requests in any 60 seconds; 0 = no limit
+	HMAC      string       `json:"hmac"`             // hexadecimal
+	Secret    string       `json:"secret,omitempty"` // the fingerprint of the secret that HMAC was made with; "" in old records
+	RateLimit int          `json:"rate_limit"`       // requests in any 60 seconds; 0 = no limit
 	Scopes    []string     `json:"scopes"`
 	Status    APIKeyStatus `json:"status"`
 	CreatedAt Millis       `json:"created_at"`

@@ -70,6 +70,13 @@ func (s *Secret) Digest(key string) Digest {
 	return d
 }
 
+// Fingerprint tells secrets apart and gives nothing of them away: the first 8 hexadecimal digits of an HMAC-SHA-256 of a
+// fixed text.
+func (s *Secret) Fingerprint() string {
+	const digits = 8
+	return s.Digest("keypulse secret fingerprint").String()[:digits]
+}
+
 // LoadSecret reads the secret from the file at path: 64 hexadecimal digits, a newline after them allowed. A file that
 // others than its owner can read or write is refused with [ErrSecretMode], other content with [ErrSecretFormat].
 func LoadSecret(path string) (*Secret, error) {

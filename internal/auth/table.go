@@ -21,6 +21,9 @@ var (
 	ErrUnknown = errors.New("api key is unknown")
 	// ErrRefused says that the API key exists and opens nothing: it is wrapped with the reason, for the log.
 	ErrRefused = errors.New("api key is refused")
+	// ErrOtherSecret says that API keys were made with another secret than the table's, so that all uses of them are
+	// ErrUnknown.
+	ErrOtherSecret = errors.New("this secret file is not the one that the installation's API keys were made with")
 	// ErrStale says that a record does not make the version after the current one, so that everyone ignores it.
 	ErrStale = errors.New("record is stale")
 )
@@ -54,7 +57,8 @@ type Entry struct {
 	digest Digest
 }
 
-// NewTable makes an empty table of keys whose digests are made with secret.
+// NewTable makes an empty table of keys whose digests are made with secret. A table that only tells which keys there are
+// ([Table.Get], [Table.List]) needs none: nil.
 func NewTable(secret *Secret) *Table {
 	return &Table{secret: secret, byID: make(map[string]*Entry)}
 }
@@ -225,10 +229,34 @@ func (t *Table) List(tenant schema.Tenant) []*Entry {
 		}
 	}
 	t.mu.RUnlock()
-	slices.SortFunc(list, func(a, b *Entry) int {
-		return cmp.Or(cmp.Compare(a.Record.CreatedAt, b.Record.CreatedAt), cmp.Compare(a.KeyID, b.KeyID))
-	})
+	slices.SortFunc(list, (*Entry).age)
 	return list
+}
+
+// CheckSecret returns [ErrOtherSecret], wrapped, when the newest active API key was made with another secret than the
+// table's. A key whose record does not tell its secret is passed over.
+func (t *Table) CheckSecret() error {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	var newest *Entry
+	for _, e := range t.byID {
+		if e.Record.Secret == "" || e.Record.Status != schema.APIKeyActive {
+			continue
+		}
+		if newest == nil || e.age(newest) > 0 {
+			newest = e
+		}
+	}
+	if newest == nil || newest.Record.Secret == t.secret.Fingerprint() {
+		return nil
+	}
+	return fmt.Errorf("check secret %s: API key %s was made with %s: %w",
+		t.secret.Fingerprint(), newest.KeyID, newest.Record.Secret, ErrOtherSecret)
+}
+
+// age orders API keys, oldest first.
+func (e *Entry) age(other *Entry) int {
+	return cmp.Or(cmp.Compare(e.Record.CreatedAt, other.Record.CreatedAt), cmp.Compare(e.KeyID, other.KeyID))
 }
 
 // Len returns the number of API keys, revoked ones included.

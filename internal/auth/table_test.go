@@ -314,3 +314,37 @@ func BenchmarkTable(b *testing.B) {
 		}
 	})
 }
+
+// With another secret than the newest active API key's, nothing opens; the table can say so.
+func TestCheckSecret(t *testing.T) {
+	tt := newTableTest(t)
+	own, other := tt.secret.Fingerprint(), NewSecret().Fingerprint()
+	if len(own) != 8 || own == other {
+		t.Fatalf("the fingerprints are %q and %q", own, other)
+	}
+	f := func(want error) {
+		t.Helper()
+		if err := tt.table.CheckSecret(); !errors.Is(err, want) {
+			t.Errorf("got %v, want %v", err, want)
+		}
+	}
+	add := func(id, fingerprint string, minute int) schema.APIKeyRecord {
+		r := tt.record(id, NewKey(rand.Reader), func(r *schema.APIKeyRecord) {
+			r.Secret, r.CreatedAt = fingerprint, schema.MillisOf(noon.Add(time.Duration(minute)*time.Minute))
+		})
+		tt.mustApply(r)
+		return r
+	}
+	f(nil)
+	add("untold", "", 5)
+	f(nil)
+	add("ours", own, 2)
+	f(nil)
+	add("theirs, older", other, 1)
+	f(nil)
+	theirs := add("theirs", other, 3)
+	f(ErrOtherSecret)
+	theirs.Version, theirs.Status = 2, schema.APIKeyRevoked
+	tt.mustApply(theirs)
+	f(nil)
+}

@@ -70,7 +70,8 @@ func (l *lane) deliver(ctx context.Context, b *batch) (int64, error) {
 		}
 		var code kafka.Error
 		answered := errors.As(err, &code)
-		maybe = maybe || sent && !(answered && refuses(code))
+		refused := answered && refuses(code)
+		maybe = maybe || sent && !refused
 		switch {
 		case answered && l.fragile && code == kafka.Unknown:
 			return 0, fmt.Errorf("produce to %s/%d: %w: %w: %w", l.topic, l.partition, ErrBrokerFailed, ErrOutcomeUnknown, err)

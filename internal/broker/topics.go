@@ -44,7 +44,8 @@ func (c *Client) EnsureTopics(ctx context.Context, cfg TopicConfig) (schema.LogR
 		return log, err
 	}
 	if log.Version == 0 {
-		if log, err = c.recordLog(ctx, schema.LogRecord{Version: 1, Partitions: cfg.Partitions}); err != nil {
+		// Base 1: no event has the id 0, which means "none" in duplicate_of and is falsy in JavaScript.
+		if log, err = c.recordLog(ctx, schema.LogRecord{Version: 1, Partitions: cfg.Partitions, Base: 1}); err != nil {
 			return log, err
 		}
 	}

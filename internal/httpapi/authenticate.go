@@ -73,7 +73,8 @@ func setExact(h *fasthttp.ResponseHeader, name, value string) {
 	h.SetCanonical([]byte(name), []byte(value))
 }
 
-// Require lets only API keys with a scope pass: no valid key is 401, a refused one 403, a missing scope 403.
+// Require lets only API keys with a scope pass: no valid key is 401, a refused one 403, a missing scope 403. What writes
+// is 503 while [Config] refuses it.
 func Require(scope string) fiber.Handler {
 	return func(c *fiber.Ctx) error {
 		r := requestOf(c.Context())
@@ -87,8 +88,22 @@ func Require(scope string) fiber.Handler {
 		case !r.entry.Allows(scope):
 			return InsufficientScope(scope)
 		}
+		if scope != auth.ScopeIngest && writes(c) {
+			if err := r.refuse(); err != nil {
+				return StorageFull(err)
+			}
+		}
 		return c.Next()
 	}
+}
+
+// writes reports whether a request's method is one that changes something.
+func writes(c *fiber.Ctx) bool {
+	switch c.Method() {
+	case fiber.MethodGet, fiber.MethodHead, fiber.MethodOptions:
+		return false
+	}
+	return true
 }
 
 // underAPI reports whether authentication applies to a path.

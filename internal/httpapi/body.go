@@ -78,7 +78,7 @@ func contentEncoding(h *fasthttp.RequestHeader) (string, error) {
 }
 
 func unsupportedEncoding() *Error {
-	e := UnsupportedMediaType("Content-Encoding must be one of gzip, deflate, br, zstd.")
+	e := UnsupportedMediaType("Content-Encoding must be gzip, deflate, br or zstd.")
 	e.Headers = []Header{{fiber.HeaderAcceptEncoding, "gzip, deflate, br, zstd"}}
 	return e
 }

@@ -12,8 +12,6 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/valyala/fasthttp"
-	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 )
 
 // serve is every request's way in and out. It stands around Fiber, not in it, because Fiber answers some requests
@@ -40,7 +38,7 @@ func (s *Server) serve(fctx *fasthttp.RequestCtx) {
 // begin gives the request its id.
 func (s *Server) begin(fctx *fasthttp.RequestCtx) *request {
 	now := time.Now()
-	r := &request{id: requestID(fctx.Request.Header.Peek(headerRequestID), now), start: now}
+	r := &request{id: requestID(fctx.Request.Header.Peek(headerRequestID), now), start: now, refuse: s.cfg.Refuse}
 	fctx.SetUserValue(requestKey{}, r)
 	fctx.Response.Header.Set(headerRequestID, r.id)
 	return r
@@ -80,7 +78,7 @@ func (s *Server) strangeMethod(fctx *fasthttp.RequestCtx) *Error {
 func (s *Server) noteRoute(c *fiber.Ctx) error {
 	err := c.Next()
 	if err == nil || !isRouterError(err) {
-		requestOf(c.Context()).route = c.Route().Path
+		requestOf(c.Context()).route = s.metrics.routeLabel(c.Route().Path)
 	}
 	return err
 }
@@ -94,6 +92,9 @@ func isRouterError(err error) bool {
 // fiberError writes the error that a handler or Fiber's router returned.
 func (s *Server) fiberError(c *fiber.Ctx, err error) error {
 	e := asError(err)
+	if isRouterError(err) && e.Status == fiber.StatusNotFound && c.Path() == "/" {
+		e = NotFound("There is nothing at /. The API is under /api; /readyz tells whether it is ready, /metrics how it does.")
+	}
 	if e.Status == fiber.StatusMethodNotAllowed && c.Method() == fiber.MethodOptions {
 		c.Append(fiber.HeaderAllow, fiber.MethodOptions)
 		c.Status(fiber.StatusNoContent)
@@ -119,43 +120,9 @@ func (s *Server) fail(fctx *fasthttp.RequestCtx, r *request, e *Error) {
 
 // end counts the request and writes its line to the log.
 func (s *Server) end(fctx *fasthttp.RequestCtx, r *request) {
-	status := fctx.Response.StatusCode()
 	took := time.Since(r.start)
-	s.metrics.observe(unsafeString(fctx.Method()), r.route, status, took)
-	ce := s.cfg.Log.Check(s.level(status), "request")
-	if ce == nil {
-		return
-	}
-	fields := make([]zap.Field, 0, 12)
-	fields = append(fields,
-		zap.String("request_id", r.id),
-		zap.ByteString("method", slices.Clone(fctx.Method())),
-		zap.ByteString("path", slices.Clone(fctx.URI().PathOriginal())),
-		zap.Int("status", status),
-		zap.Duration("took", took),
-		zap.Int("bytes_in", max(fctx.Request.Header.ContentLength(), 0)),
-		zap.Stringer("remote", fctx.RemoteAddr()),
-	)
-	if r.entry != nil {
-		fields = append(fields, zap.String("tenant", string(r.entry.Tenant)), zap.String("api_key", r.entry.KeyID))
-	}
-	if r.failure != nil {
-		fields = append(fields, zap.String("code", r.failure.Code), zap.String("message", r.failure.Message))
-		if r.failure.Cause != nil {
-			fields = append(fields, zap.Error(r.failure.Cause))
-		}
-	}
-	ce.Write(fields...)
-}
-
-func (s *Server) level(status int) zapcore.Level {
-	switch {
-	case status >= fiber.StatusInternalServerError:
-		return zapcore.ErrorLevel
-	case status >= fiber.StatusBadRequest:
-		return zapcore.WarnLevel
-	}
-	return s.cfg.AccessLevel
+	s.metrics.observe(unsafeString(fctx.Method()), r.route, fctx.Response.StatusCode(), took)
+	s.access.write(fctx, r, took)
 }
 
 // serverError answers a request that never reached serve: fasthttp could not read it. The connection closes after the

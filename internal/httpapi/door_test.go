@@ -215,8 +215,13 @@ func TestHealth(t *testing.T) {
 }
 
 func TestMetrics(t *testing.T) {
-	ts := start(t, nil, errorRoutes)
+	ts := start(t, nil, func(app *fiber.App) {
+		errorRoutes(app)
+		app.Get("/api/things/:id<int>/parts/:part?", func(c *fiber.Ctx) error { return Raw(c, 200, nil) })
+	})
 	ts.get("/api/ok", "")
+	ts.get("/api/things/1/parts/a", "")
+	ts.get("/api/things/2/parts/b", "")
 	ts.get("/api/random-"+strings.Repeat("x", 50), "")
 	ts.send("BREW", "/api/ok", "", "")
 	ts.raw("nonsense\r\n\r\n")
@@ -226,6 +231,7 @@ func TestMetrics(t *testing.T) {
 			`keypulse_http_request_duration_seconds_count{method="GET",route="/api/ok",status="200"} 1`,
 			`keypulse_http_request_duration_seconds_count{method="GET",route="none",status="404"} 1`,
 			`keypulse_http_request_duration_seconds_count{method="other",route="none",status="405"} 1`,
+			`keypulse_http_request_duration_seconds_count{method="GET",route="/api/things/{id}/parts/{part}",status="200"} 2`,
 			`route="none",status="400"} 1`,
 			"go_goroutines", "process_open_fds",
 		} {
@@ -235,6 +241,17 @@ func TestMetrics(t *testing.T) {
 		}
 		return !strings.Contains(r.body, "random") && strings.HasPrefix(r.Header.Get("Content-Type"), "text/plain")
 	})
+}
+
+func TestTheRootNamesThePaths(t *testing.T) {
+	ts := start(t, nil, nil)
+	r := ts.get("/", "")
+	ts.want(r, 404, CodeNotFound)
+	for _, path := range []string{"/api", "/readyz", "/metrics"} {
+		if !strings.Contains(r.body, path) {
+			t.Errorf("no %s in %s", path, r.body)
+		}
+	}
 }
 
 func TestWithoutAuthNobodyIsKnown(t *testing.T) {

@@ -33,6 +33,7 @@ const (
 	CodeHeadersTooLarge   = "headers_too_large"
 	CodeInternal          = "internal"
 	CodeUnavailable       = "unavailable"
+	CodeStorageFull       = "storage_full"
 	CodeNotReady          = "not_ready"
 )
 
@@ -94,6 +95,15 @@ func InvalidParameters(fields ...FieldError) *Error {
 }
 
 const summaryFields = 3
+
+// Alternatives writes words as people do, for messages: "nominal, warning or critical".
+func Alternatives(words []string) string {
+	last := len(words) - 1
+	if last < 1 {
+		return strings.Join(words, "")
+	}
+	return strings.Join(words[:last], ", ") + " or " + words[last]
+}
 
 // summary puts the first errors into one sentence for people who read only the message.
 func summary(fields []FieldError) string {
@@ -178,6 +188,13 @@ func Unavailable(code, message string, retryAfter int) *Error {
 		Message: message,
 		Headers: []Header{{fiber.HeaderRetryAfter, strconv.Itoa(retryAfter)}},
 	}
+}
+
+// StorageFull is 503: nothing is written until there is room again. The cause says how much is missing.
+func StorageFull(cause error) *Error {
+	e := Unavailable(CodeStorageFull, "The log's disk is nearly full; nothing is accepted until there is room.", 30)
+	e.Cause = cause
+	return e
 }
 
 // Internal is 500. The client sees nothing of the cause; the log does.

@@ -22,7 +22,7 @@ func errorRoutes(app *fiber.App) {
 		app.Get("/api/"+path, func(*fiber.Ctx) error { return err })
 	}
 	fail("fields", InvalidFields(
-		FieldError{Field: "severity", Message: `must be "nominal", "warning" or "critical"`, Index: &index},
+		FieldError{Field: "severity", Message: "must be nominal, warning or critical", Index: &index},
 		FieldError{Field: "actor", Message: "must be a string"}))
 	fail("many", InvalidFields(slices.Repeat([]FieldError{{Field: "a<b>&\"", Message: "is \xff odd"}}, 5)...))
 	fail("malformed", InvalidFields(FieldError{Message: "line 1, column 2: unexpected end of JSON"}))
@@ -135,9 +135,9 @@ func TestErrorsAreLoggedWithTheirCause(t *testing.T) {
 		}
 	}
 	f("/api/ok", "debug", "status:200")
-	f("/api/conflict", "warn", "code:conflict")
+	f("/api/conflict", "info", "code:conflict")
 	f("/api/plain", "error", "error:secret detail")
 	f("/api/panic", "error", "panic: secret detail")
 	f("/api/unavailable", "error", "error:secret detail")
-	f("/api/none", "warn", "status:404")
+	f("/api/none", "info", "status:404")
 }

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -69,6 +70,15 @@ func runCheck(ctx context.Context, check Check) (err error) {
 	return check(ctx)
 }
 
+// reasons puts the answers of the failed checks into one error, for the log.
+func reasons(answers map[string]string, failed []string) error {
+	all := make([]error, len(failed))
+	for i, name := range failed {
+		all[i] = fmt.Errorf("%s: %s", name, answers[name])
+	}
+	return errors.Join(all...)
+}
+
 // healthz answers as long as the process does.
 func (s *Server) healthz(c *fiber.Ctx) error {
 	return Raw(c, fiber.StatusOK, []byte(`{"success":true,"status":"ok"}`))
@@ -80,6 +90,7 @@ func (s *Server) readyz(c *fiber.Ctx) error {
 	if len(failed) > 0 {
 		e := Unavailable(CodeNotReady, "Not ready: "+strings.Join(failed, ", ")+".", 1)
 		e.Extra = map[string]any{"checks": answers}
+		e.Cause = reasons(answers, failed)
 		return e
 	}
 	return JSON(c, fiber.StatusOK, map[string]any{"success": true, "status": "ready", "checks": answers})

@@ -1,8 +1,10 @@
 package httpapi
 
 import (
+	"regexp"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -16,6 +18,8 @@ import (
 type metrics struct {
 	registry *prometheus.Registry
 	requests *prometheus.HistogramVec
+	unlogged prometheus.Counter
+	labels   sync.Map // from a route's path, as Fiber has it, to its label
 }
 
 // newRegistry makes a registry with the metrics of Go and of the process.
@@ -33,8 +37,12 @@ func newMetrics(registry *prometheus.Registry) *metrics {
 			Help:    "Time from a request's last byte read to its answer made, by method, route pattern and status.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}, []string{"method", "route", "status"}),
+		unlogged: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "keypulse_http_unlogged_refusals_total",
+			Help: "Answers 401, 403 and 429 that have no line in the log, because there were too many of them in a second.",
+		}),
 	}
-	registry.MustRegister(m.requests)
+	registry.MustRegister(m.requests, m.unlogged)
 	return m
 }
 
@@ -49,6 +57,19 @@ func (m *metrics) observe(method, route string, status int, took time.Duration) 
 		route = "none"
 	}
 	m.requests.WithLabelValues(method, route, strconv.Itoa(status)).Observe(took.Seconds())
+}
+
+// fiberParam is a parameter in a route's path, e.g. ":id<int>".
+var fiberParam = regexp.MustCompile(`:(\w+)(<[^>]*>)?\??`)
+
+// routeLabel writes a route's path as OpenAPI does: /api/events/{id}. There are as many as there are routes.
+func (m *metrics) routeLabel(path string) string {
+	if label, ok := m.labels.Load(path); ok {
+		return label.(string)
+	}
+	label := fiberParam.ReplaceAllString(path, "{$1}")
+	m.labels.Store(path, label)
+	return label
 }
 
 // handler shows the registry in Prometheus' text format.

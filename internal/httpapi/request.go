@@ -20,11 +20,12 @@ const maxRequestID = 128
 type request struct {
 	id    string
 	start time.Time
-	route string // the pattern that matched, e.g. /api/events/:id; "" for none
+	route string // the pattern that matched, e.g. /api/events/{id}; "" for none
 	// entry is the API key, nil when authErr is not.
 	entry   *auth.Entry
 	authErr error
-	failure *Error // what the answer says, nil for a success
+	failure *Error       // what the answer says, nil for a success
+	refuse  func() error // the server's: see Config
 }
 
 // requestKey is the user value under which a request hangs on its context.

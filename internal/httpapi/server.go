@@ -19,13 +19,18 @@ const DefaultBodyLimit = 2 << 20
 // Config says how a [Server] serves. A zero field takes its default.
 type Config struct {
 	Log *zap.Logger // default: none
-	// AccessLevel is the level of the line that each successful request writes (4xx are warnings, 5xx errors);
-	// default info, which is zap's zero.
+	// AccessLevel is the level of the line that each successful request writes; default info, which is zap's zero.
+	// Failures have levels of their own: 401, 403 and 429 are warnings, at most 10 a second, other 4xx info, 5xx errors.
+	// What asks /healthz, /readyz and /metrics writes only debug lines.
 	AccessLevel zapcore.Level
 	// Auth identifies API keys under /api. Without it nobody is known, and Require answers 401.
 	Auth *Authenticator
 	// Public are the paths whose GET and HEAD take no authentication at all: a key that is sent is not looked at.
 	Public []string
+	// Refuse says why nothing may be written now (the disk is full), nil when it may. While it says something, every
+	// request that Require lets pass and whose method writes is answered 503 storage_full. Requests with the scope
+	// ingest are not: ingest refuses them itself, and counts their events. It is called from many goroutines. Default: never.
+	Refuse func() error
 
 	BodyLimit  int            // bytes; default DefaultBodyLimit
 	BodyLimits map[string]int // bytes, by exact path, for paths that take other than BodyLimit
@@ -47,6 +52,9 @@ func (cfg Config) withDefaults() Config {
 	if cfg.BodyLimit == 0 {
 		cfg.BodyLimit = DefaultBodyLimit
 	}
+	if cfg.Refuse == nil {
+		cfg.Refuse = func() error { return nil }
+	}
 	if cfg.HeaderLimit == 0 {
 		cfg.HeaderLimit = 16 << 10
 	}
@@ -65,6 +73,13 @@ func (cfg Config) withDefaults() Config {
 	return cfg
 }
 
+// The paths of every server, whatever its routes.
+const (
+	pathHealthz = "/healthz"
+	pathReadyz  = "/readyz"
+	pathMetrics = "/metrics"
+)
+
 // Server is an HTTP server with the API's manners. Register routes on App before Serve.
 type Server struct {
 	cfg     Config
@@ -73,12 +88,14 @@ type Server struct {
 	conns   *connSet
 	checks  checks
 	metrics *metrics
+	access  *accessLog
 }
 
 // New makes a server with /healthz, /readyz and /metrics. It listens to nothing yet.
 func New(cfg Config) *Server {
 	s := &Server{cfg: cfg.withDefaults(), conns: newConnSet()}
 	s.metrics = newMetrics(s.cfg.Registry)
+	s.access = newAccessLog(s.cfg.Log, s.cfg.AccessLevel, s.metrics.unlogged)
 	s.app = fiber.New(s.fiberConfig())
 	s.next = s.app.Handler()
 
@@ -89,9 +106,9 @@ func New(cfg Config) *Server {
 	server.CloseOnShutdown = true
 
 	s.app.Use(s.noteRoute)
-	s.app.Get("/healthz", s.healthz)
-	s.app.Get("/readyz", s.readyz)
-	s.app.Get("/metrics", s.metrics.handler())
+	s.app.Get(pathHealthz, s.healthz)
+	s.app.Get(pathReadyz, s.readyz)
+	s.app.Get(pathMetrics, s.metrics.handler())
 	return s
 }
 

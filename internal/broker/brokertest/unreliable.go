@@ -20,6 +20,15 @@ import (
 	"keypulse/schema"
 )
 
+// Produce is a kind of request; package kmsg has all of them.
+const Produce = kmsg.Produce
+
+// Errors that a broker answers; package kerr has all of them.
+var (
+	NotEnoughReplicas            = kerr.NotEnoughReplicas
+	NotEnoughReplicasAfterAppend = kerr.NotEnoughReplicasAfterAppend
+)
+
 // Faults are what an [Unreliable] network does, each as a probability for each request that arrives or answer that
 // leaves.
 type Faults struct {
@@ -102,6 +111,11 @@ func (u *Unreliable) Cut() {
 // NOT_ENOUGH_REPLICAS_AFTER_APPEND. An empty topic puts the error at the top of the answer.
 func (u *Unreliable) Answer(key kmsg.Key, topic schema.Topic, err *kerr.Error, count int) *kfake.FaultHandle {
 	return u.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{key}, Topic: string(topic), TopLevel: topic == "", Err: err, Count: count})
+}
+
+// HangUp makes the broker end the connection instead of answering the next request of a kind.
+func (u *Unreliable) HangUp(key kmsg.Key) {
+	u.cluster.ControlKey(int16(key), func(kmsg.Request) (kmsg.Response, error, bool) { return nil, errCut, true })
 }
 
 // Count counts the requests of a kind for a topic from now on.
