@@ -38,7 +38,11 @@ need-go:
 
 .PHONY: test
 test: engine test-tools ## run all tests with small counts
-	$(GO) test -race -timeout 9m $(TESTED)
+	$(GO) test -timeout 9m $(TESTED)
+
+.PHONY: race
+race: engine test-tools ## the same under the race detector, where goroutines meet
+	$(GO) test -race -timeout 20m ./bench ./ingest ./internal/... ./processor ./query ./sink
 
 .PHONY: soak
 soak: engine test-tools ## run the same tests with full counts

@@ -48,6 +48,7 @@ func (p *place) Broker(cluster protocol.Cluster) (protocol.Broker, error) {
 type fetch struct {
 	place
 	offset int64
+	limit  uint32 // bytes; a first batch that is larger comes all the same
 	client string // client id
 	buf    []byte // the answer; reused
 }
@@ -98,7 +99,7 @@ func (f *fetch) request() []byte {
 	b = be.AppendUint32(b, ^uint32(0)) // replica id: a consumer
 	b = be.AppendUint32(b, uint32(pollWait.Milliseconds()))
 	b = be.AppendUint32(b, 1) // min bytes
-	b = be.AppendUint32(b, fetchBytes)
+	b = be.AppendUint32(b, f.limit)
 	b = append(b, 0)                   // isolation: read uncommitted; the log is never transactional
 	b = be.AppendUint32(b, 0)          // session id
 	b = be.AppendUint32(b, ^uint32(0)) // session epoch: no session
@@ -109,7 +110,7 @@ func (f *fetch) request() []byte {
 	b = be.AppendUint32(b, ^uint32(0)) // leader epoch: unknown
 	b = be.AppendUint64(b, uint64(f.offset))
 	b = be.AppendUint64(b, ^uint64(0)) // log start offset: a consumer
-	b = be.AppendUint32(b, fetchBytes)
+	b = be.AppendUint32(b, f.limit)
 	b = be.AppendUint32(b, 0) // forgotten topics
 	return appendText(b, "")  // rack
 }

@@ -39,6 +39,7 @@ type Reader struct {
 	partition int32
 	next      int64
 	end       int64
+	limit     uint32 // bytes of a fetch
 	failures  int
 	buf       []byte   // the last answer
 	records   []Record // of it
@@ -46,7 +47,7 @@ type Reader struct {
 
 // NewReader makes a reader whose first record is the one at offset.
 func (c *Client) NewReader(topic schema.Topic, partition int32, offset int64) *Reader {
-	return &Reader{client: c, topic: topic, partition: partition, next: offset}
+	return &Reader{client: c, topic: topic, partition: partition, next: offset, limit: fetchBytes}
 }
 
 // Next is the offset of the next record to come.
@@ -96,7 +97,7 @@ var (
 func (r *Reader) fetch(ctx context.Context) ([]Record, error) {
 	ctx, cancel := context.WithTimeout(ctx, pollWait+requestTimeout)
 	defer cancel()
-	request := &fetch{place: place{r.topic, r.partition}, offset: r.next, client: r.client.cfg.ClientID, buf: r.buf}
+	request := &fetch{place: place{r.topic, r.partition}, offset: r.next, limit: r.limit, client: r.client.cfg.ClientID, buf: r.buf}
 	r.buf = nil // the request's until it has ended: an abandoned one may still be reading
 	if _, err := r.client.transport.RoundTrip(ctx, r.client.kafka.Addr, request); err != nil {
 		return nil, err
@@ -126,6 +127,21 @@ func (r *Reader) fetch(ctx context.Context) ([]Record, error) {
 	}
 	r.next = next
 	return r.records, nil
+}
+
+// ReadAt returns the record at an offset.
+func (c *Client) ReadAt(ctx context.Context, topic schema.Topic, partition int32, offset int64) (Record, error) {
+	r := c.NewReader(topic, partition, offset)
+	r.limit = 1
+	for {
+		records, err := r.Fetch(ctx)
+		if err != nil {
+			return Record{}, err
+		}
+		if len(records) > 0 {
+			return records[0], nil
+		}
+	}
 }
 
 // ReadLast returns the last record of a partition, false when it holds none.

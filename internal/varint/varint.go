@@ -14,7 +14,9 @@ import (
 )
 
 // AppendInt appends a signed number.
-func AppendInt[T ~int | ~int32 | ~int64](b []byte, v T) []byte { return binary.AppendVarint(b, int64(v)) }
+func AppendInt[T ~int | ~int32 | ~int64](b []byte, v T) []byte {
+	return binary.AppendVarint(b, int64(v))
+}
 
 // AppendUint appends an unsigned number.
 func AppendUint[T ~uint16 | ~uint32 | ~uint64](b []byte, v T) []byte {
