@@ -90,7 +90,7 @@ func (in *Ingest) postEvent(c *fiber.Ctx) error {
 	if len(fields) > 0 {
 		return decodeFailure(fields)
 	}
-	a, err := in.accept(c, []schema.Event{e})
+	a, err := in.accept(c, []schema.Event{e}, false)
 	if err != nil {
 		return err
 	}
@@ -108,7 +108,7 @@ func (in *Ingest) postBatch(c *fiber.Ctx) error {
 	if len(fields) > 0 {
 		return decodeFailure(fields)
 	}
-	a, err := in.accept(c, events)
+	a, err := in.accept(c, events, true)
 	if err != nil {
 		return err
 	}
@@ -146,8 +146,9 @@ func (a *accepted) send(c *fiber.Ctx, body []byte) error {
 	return httpapi.Raw(c, a.status, body)
 }
 
-// accept is the path of a request's events: stamp, write, wait for the verdicts, answer.
-func (in *Ingest) accept(c *fiber.Ctx, events []schema.Event) (*accepted, error) {
+// accept is the path of a request's events: stamp, write, wait for the verdicts, answer. Errors about the events of a batch
+// name their index.
+func (in *Ingest) accept(c *fiber.Ctx, events []schema.Event, batch bool) (*accepted, error) {
 	if in.cfg.Refuse != nil {
 		if err := in.cfg.Refuse(); err != nil {
 			in.metrics.refused.Add(float64(len(events)))
@@ -155,6 +156,9 @@ func (in *Ingest) accept(c *fiber.Ctx, events []schema.Event) (*accepted, error)
 			e.Cause = err
 			return nil, e
 		}
+	}
+	if err := nameEvents(events, c.Get("Idempotency-Key"), batch); err != nil {
+		return nil, err
 	}
 	tenant := httpapi.IdentityOf(c).Tenant
 	prefer := parsePrefer(c.Request().Header.PeekAll("Prefer"), in.cfg.VerdictWait)
@@ -165,7 +169,7 @@ func (in *Ingest) accept(c *fiber.Ctx, events []schema.Event) (*accepted, error)
 	}
 	in.metrics.accepted.Add(float64(len(events)))
 	in.await(c.Context().Done(), records, prefer.wait)
-	return in.result(events, records, prefer), nil
+	return in.result(events, records, prefer, batch)
 }
 
 // stamp gives the events what the server knows about them and encodes them as records.
@@ -238,11 +242,13 @@ func (in *Ingest) behind(records []broker.Record, now time.Time, wait time.Durat
 	return false
 }
 
-func (in *Ingest) result(events []schema.Event, records []broker.Record, prefer preference) *accepted {
+// result is the answer: what is known of the events by now.
+func (in *Ingest) result(events []schema.Event, records []broker.Record, prefer preference, batch bool) (*accepted, error) {
 	a := &accepted{status: fiber.StatusCreated, prefer: prefer, events: make([]answer.Event, len(events))}
 	if prefer.async {
 		a.status = fiber.StatusAccepted
 	}
+	var differ []httpapi.FieldError
 	for i := range events {
 		r := &records[i]
 		a.events[i] = answer.Event{
@@ -253,9 +259,17 @@ func (in *Ingest) result(events []schema.Event, records []broker.Record, prefer 
 		if !prefer.async {
 			o, evaluated := in.verdicts[r.Partition].outcome(r.Offset, a.events[i].Score)
 			a.events[i].Score, a.events[i].Alerts, a.events[i].Evaluated = o.score, o.alerts, evaluated
+			if o.first != 0 && !in.answerFirst(&a.events[i], o.first) {
+				differ = append(differ, httpapi.FieldError{Field: "event_id", Message: differs(a.events[i].ID), Index: indexOf(i, batch)})
+			}
 		}
 	}
-	return a
+	if len(differ) > 0 {
+		e := httpapi.Conflict("An event with this event_id was accepted within 24 hours, with other content.")
+		e.Fields = differ
+		return nil, e
+	}
+	return a, nil
 }
 
 // produceFailure says what is known of events that the log did not acknowledge.
@@ -263,11 +277,15 @@ func produceFailure(err error, events []schema.Event) error {
 	var e *httpapi.Error
 	switch {
 	case errors.Is(err, broker.ErrOutcomeUnknown):
-		e = httpapi.Unavailable("outcome_unknown", "The log did not acknowledge in time; the events may have been accepted. Send them again with these event_ids.", 1)
+		advice := "Send them again with the same event_ids: nothing doubles."
 		ids := make([]string, len(events))
 		for i := range events {
 			ids[i] = events[i].EventID
+			if !events[i].OwnID { // the log knows it as the server's, and would take it for a new one
+				advice = "Those without an event_id of yours would be counted twice if they were and you send them again: look for them first."
+			}
 		}
+		e = httpapi.Unavailable("outcome_unknown", "The log did not acknowledge in time; the events may have been accepted. "+advice, 1)
 		e.Extra = map[string]any{"event_ids": ids}
 	case errors.Is(err, broker.ErrBusy):
 		e = httpapi.Unavailable("overloaded", "More events are coming in than the log takes; nothing was accepted.", 1)

@@ -318,8 +318,10 @@ func exception(r *broker.Record) (schema.Exception, error) {
 	return x, nil
 }
 
-// silence makes the judge write nothing until the function it returns is called.
-func (j *judge) silence() (speak func()) {
+// silence makes the judge write nothing until the function it returns is called, or the test ends.
+func (j *judge) silence(t testing.TB) (speak func()) {
 	j.gate.Lock()
-	return j.gate.Unlock
+	speak = sync.OnceFunc(j.gate.Unlock)
+	t.Cleanup(speak)
+	return speak
 }

@@ -10,6 +10,7 @@ import (
 type metrics struct {
 	accepted    prometheus.Counter
 	refused     prometheus.Counter
+	duplicates  prometheus.Counter
 	unevaluated prometheus.Counter
 	verdictWait prometheus.Histogram
 }
@@ -23,6 +24,7 @@ func newMetrics(r prometheus.Registerer, buffered func() int64) *metrics {
 	m := &metrics{
 		accepted:    counter("events_total", "Events that the log has acknowledged."),
 		refused:     counter("refused_events_total", "Well-formed events that the log did not acknowledge."),
+		duplicates:  counter("duplicates_total", "Events that were answered as sent before."),
 		unevaluated: counter("unevaluated_events_total", "Events whose verdict did not come while their answer waited."),
 		verdictWait: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "keypulse_ingest_verdict_wait_seconds", Help: "From the log's acknowledgement to the verdict.",

@@ -113,7 +113,7 @@ func TestPrefer(t *testing.T) {
 	if r.status != 202 || r.Events[0].Judged || r.header.Get("Preference-Applied") != "respond-async" {
 		t.Errorf("a batch, in the second header: %d %s %v", r.status, r.body, r.header)
 	}
-	speak := j.silence()
+	speak := j.silence(t)
 	r = n.event("alarm-1", "Prefer", "wait=0")
 	if r.status != 201 || r.Judged || r.header.Get("Preference-Applied") != "wait=0" {
 		t.Errorf("wait=0: %d %s %v", r.status, r.body, r.header)
@@ -157,7 +157,7 @@ func TestSilentProcessor(t *testing.T) {
 	n, j, _ := start(t, nil)
 	n.median(20, true)
 	healthy := n.median(100, true)
-	speak := j.silence()
+	speak := j.silence(t)
 	if r := n.event("export"); r.Judged || r.took < n.cfg.VerdictWait || r.took > n.cfg.VerdictWait+200*time.Millisecond {
 		t.Errorf("the first answer: %s after %v", r.body, r.took)
 	}
@@ -282,7 +282,7 @@ func TestBrokerIsGone(t *testing.T) {
 func TestShutdownEndsTheWait(t *testing.T) {
 	n, j, _ := start(t, nil)
 	n.event("first")
-	defer j.silence()()
+	j.silence(t)
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if r := n.event("alarm-1", "Prefer", "wait=30"); r.status != 201 || r.Judged {

@@ -28,6 +28,7 @@ type outcome struct {
 	offset int64
 	score  int
 	alerts int
+	first  int64 // of a duplicate, the id of the event that came first; else 0
 }
 
 // verdicts follows the verdicts of one partition for the requests that wait for them.
@@ -120,7 +121,7 @@ func (v *verdicts) add(verdict *schema.Verdict) {
 	for i := range verdict.Exceptions {
 		x := &verdict.Exceptions[i]
 		if x.Offset >= v.judged {
-			v.recent = append(v.recent, outcome{x.Offset, x.Score, len(x.Alerts)})
+			v.recent = append(v.recent, outcome{x.Offset, x.Score, len(x.Alerts) + x.FirstAlerts, x.DuplicateOf})
 		}
 	}
 	v.judged = verdict.To

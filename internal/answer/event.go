@@ -15,6 +15,7 @@ type Event struct {
 	Alerts    int  // that the event raised, as far as is known
 	Score     int  // 0 to 100
 	Evaluated bool // Alerts and Score are the verdict's: final
+	Duplicate bool // the client has sent it before: all of this is the first one's
 }
 
 // AppendEvent appends the event as a JSON object to b. It keeps no reference to the event.
@@ -50,7 +51,11 @@ func AppendEventMembers(b []byte, e Event) []byte {
 	b = append(b, `,"score":`...)
 	b = strconv.AppendInt(b, int64(e.Score), 10)
 	b = append(b, `,"evaluated":`...)
-	return strconv.AppendBool(b, e.Evaluated)
+	b = strconv.AppendBool(b, e.Evaluated)
+	if e.Duplicate {
+		b = append(b, `,"duplicate":true`...)
+	}
+	return b
 }
 
 func appendDetails(b, details []byte) []byte {
