@@ -84,6 +84,9 @@ func (p *Producer) Produce(records []Record) error {
 	for i := range records {
 		p.lanes[records[i].Partition].append(&records[i], f, p.cfg.BatchBytes)
 	}
+	for i := range records { // only now, so that a call's records of one partition leave in one batch
+		p.lanes[records[i].Partition].wakeUp()
+	}
 	<-f.done
 	err := f.err
 	if err != nil && f.written > 0 && !errors.Is(err, ErrOutcomeUnknown) {
@@ -160,6 +163,10 @@ func (q *queue) append(r *Record, f *flight, batchBytes int) {
 	q.open.append(r)
 	q.open.waits = append(q.open.waits, wait{r, f})
 	q.mu.Unlock()
+}
+
+// wakeUp has run look for a batch.
+func (q *queue) wakeUp() {
 	select {
 	case q.wake <- struct{}{}:
 	default:
