@@ -64,10 +64,14 @@ func (a *Actions) change(f func()) {
 
 func (a *Actions) setReady() { a.change(func() { a.ready = true }) }
 
-// apply reads the record at offset, in log order. One that cannot be decoded changes nothing but the revision.
+// apply reads the record at offset, in log order. One that cannot be decoded changes nothing but the revision; one that
+// the sink has stored before this node has read it changes nothing at all.
 func (a *Actions) apply(offset int64, key, value []byte) error {
 	r, err := schema.DecodeAlertAction(key, value)
 	a.change(func() {
+		if offset < a.rev {
+			return
+		}
 		a.rev = offset + 1
 		if err == nil {
 			a.held = append(a.held, heldAction{offset, r})

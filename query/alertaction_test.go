@@ -306,6 +306,45 @@ func TestActionsAreBounded(t *testing.T) {
 	a.act("al_1", schema.AlertResolve, "")
 }
 
+// TestActionsNeverGoBack stores actions before this node has read them.
+func TestActionsNeverGoBack(t *testing.T) {
+	a := noActions()
+	f := func(rev int64, held ...int64) {
+		t.Helper()
+		v, err := a.view(t.Context(), "demo", 0)
+		var offsets []int64
+		for _, h := range v.held {
+			offsets = append(offsets, h.offset)
+		}
+		if err != nil || v.rev != rev || !slices.Equal(offsets, held) {
+			t.Errorf("got revision %d and %v held, %v; want %d and %v", v.rev, offsets, err, rev, held)
+		}
+	}
+	apply := func(offset int64) {
+		t.Helper()
+		value := `{"tenant":"demo","alert_id":"al_1","action":"ack"}`
+		if err := a.apply(offset, schema.RecordKey("demo", "al_1"), []byte(value)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f(0)
+	apply(0)
+	apply(1)
+	f(2, 0, 1)
+	a.stored(1)
+	f(2, 1)
+	a.stored(4)
+	f(4)
+	apply(2)
+	apply(3)
+	f(4)
+	apply(4)
+	if err := a.apply(5, nil, nil); err == nil {
+		t.Error("got no error for a record that is no action")
+	}
+	f(6, 4)
+}
+
 // TestActionsUnknown wants no answer that might be wrong from a node that has not read the actions yet.
 func TestActionsUnknown(t *testing.T) {
 	a := newAPI(t, func(cfg *Config) {

@@ -164,10 +164,11 @@ func scan(t testing.TB, db driver.Conn, query string, dest ...any) {
 	}
 }
 
-// await waits until everything that was fed is stored.
+// await waits until everything that was fed is stored. A group may wait ten seconds for a member that was killed while
+// it joined, and again for the next one.
 func (f *feed) await(db driver.Conn) {
 	f.t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(60 * time.Second)
 	for stored, acted := uint64(0), uint64(0); ; {
 		scan(f.t, db, "SELECT count(), (SELECT uniqExact(kafka_offset) FROM alert_actions) FROM events", &stored, &acted)
 		if stored >= uint64(f.total()) && acted >= uint64(f.acted) {

@@ -50,7 +50,7 @@ func (c *Client) RunGroup(ctx context.Context, group Group, serve func(context.C
 		StartOffset:       kafka.FirstOffset,
 		HeartbeatInterval: c.cfg.SessionTimeout / 6,
 		SessionTimeout:    c.cfg.SessionTimeout,
-		RebalanceTimeout:  10 * time.Second,
+		RebalanceTimeout:  c.cfg.SessionTimeout, // a member that dies while it joins holds the others up so long
 		JoinGroupBackoff:  200 * time.Millisecond,
 	})
 	if err != nil {
