@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"reflect"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -149,7 +150,8 @@ func (h *history) writeAll(events int) {
 	h.write(events / 3)
 	h.rule("burst", `event_type == "export" && count("5s", event_type == "export") > 2`, 2, 5*time.Second)
 	h.rule("busy", `count("30s") > 20 and severity != "nominal"`, 1, 0)
-	h.write(events / 3)
+	h.write(events / 6)
+	h.write(events/3 - events/6)
 	h.rule("busy", `count("30s") > 30`, 2, time.Minute)
 	h.write(events - 2*(events/3))
 }
@@ -269,6 +271,56 @@ func TestKilledProcessorsDecideTheSame(t *testing.T) {
 	h.compare(want)
 }
 
+// TestPausedProcessorWakesAndDecidesTheSame stops a processor with SIGSTOP until another one has its partitions, and wakes
+// it in the middle of the other's work.
+func TestPausedProcessorWakesAndDecidesTheSame(t *testing.T) {
+	events := soak(6000, 100_000)
+	want := undisturbed(t, events)
+	addr := brokertest.StartBroker(t)
+	c, log := brokertest.Open(t, addr, partitions)
+	h := newHistory(t, c)
+	random := rand.New(rand.NewPCG(9, 9))
+	sleeper := exec.Command(os.Args[0])
+	sleeper.Env = append(os.Environ(), childBroker+"="+addr)
+	sleeper.Stderr = os.Stderr
+	if err := sleeper.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = sleeper.Process.Kill()
+		_ = sleeper.Wait()
+	}()
+	signal := func(s syscall.Signal) {
+		t.Helper()
+		if err := sleeper.Process.Signal(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.rule("burst", `event_type == "export" && count("10s", event_type == "export") > 3`, 1, 15*time.Second)
+	h.write(events / 3)
+	for p := range int32(partitions) {
+		h.verdicts(p) // the sleeper owns the partitions and has judged them
+	}
+	h.rule("burst", `event_type == "export" && count("5s", event_type == "export") > 2`, 2, 5*time.Second)
+	h.rule("busy", `count("30s") > 20 and severity != "nominal"`, 1, 0)
+	var writing sync.WaitGroup
+	writing.Go(func() { h.write(events / 6) })
+	time.Sleep(time.Duration(random.IntN(20)) * time.Millisecond) // anywhere in its work
+	signal(syscall.SIGSTOP)
+	stop := start(t, c, log)
+	defer stop()
+	writing.Wait()
+	h.write(events/3 - events/6)
+	for p := range int32(partitions) {
+		h.verdicts(p) // the other one has taken over
+	}
+	h.rule("busy", `count("30s") > 30`, 2, time.Minute)
+	writing.Go(func() { h.write(events - 2*(events/3)) })
+	signal(syscall.SIGCONT)
+	writing.Wait()
+	h.compare(want)
+}
+
 func TestMembersComeAndGoAndDecideTheSame(t *testing.T) {
 	events := soak(6000, 100_000)
 	want := undisturbed(t, events)
@@ -306,7 +358,8 @@ func TestRestoresFromCheckpoints(t *testing.T) {
 			h.rule("burst", `event_type == "export" && count("5s", event_type == "export") > 2`, 2, 5*time.Second)
 			h.rule("busy", `count("30s") > 20 and severity != "nominal"`, 1, 0)
 			h.restart(c, log, lost)
-			h.write(events / 3)
+			h.write(events / 6)
+			h.write(events/3 - events/6)
 			h.restart(c, log, lost)
 			h.rule("busy", `count("30s") > 30`, 2, time.Minute)
 			h.write(events - 2*(events/3))
