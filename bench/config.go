@@ -44,7 +44,7 @@ type Config struct {
 	// Async asks for answers before the verdict (Prefer: respond-async). Default false.
 	Async bool
 	// Alerts makes a rule of the run's own (id bench-<Seed>), which probe events set off, and measures how long
-	// their alerts take. The rule stays. Default false.
+	// their alerts take. The rule is deleted at the end. Default false.
 	Alerts bool
 	// AlertEvery makes every AlertEvery-th event a probe, with Alerts. At least 1. Default 100.
 	AlertEvery int
@@ -164,6 +164,6 @@ func (c *Config) Flags(fs *flag.FlagSet) {
 	fs.DurationVar(&c.Timeout, "timeout", c.Timeout, "longest time for a request, and for a due one to wait for a connection")
 	fs.Uint64Var(&c.Seed, "seed", c.Seed, "seed of the events")
 	fs.BoolVar(&c.Async, "async", c.Async, "answers before the verdict (Prefer: respond-async)")
-	fs.BoolVar(&c.Alerts, "alerts", c.Alerts, "make a rule of the run's own and measure POST to alert")
+	fs.BoolVar(&c.Alerts, "alerts", c.Alerts, "make a rule, measure POST to alert, delete the rule")
 	fs.IntVar(&c.AlertEvery, "alert-every", c.AlertEvery, "with --alerts, every so many `events` one that raises an alert")
 }

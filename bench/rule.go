@@ -22,12 +22,20 @@ const (
 // ruleID is the id of the run's own rule.
 func ruleID(seed uint64) string { return "bench-" + strconv.FormatUint(seed, 10) }
 
-// setUpRule makes the run's own rule and returns when it is in force.
-func (r *runner) setUpRule(ctx context.Context) error {
-	if err := r.makeRule(); err != nil {
-		return err
+// dropRule deletes the run's own rule. It has time of its own: also a run that was interrupted leaves no rule behind.
+func (r *runner) dropRule() error {
+	id := ruleID(r.cfg.Seed)
+	call := r.client.newCall(fasthttp.MethodDelete, "/api/rules/"+id)
+	defer call.close()
+	status, answer, err := call.do(nil)
+	if err != nil {
+		return fmt.Errorf("delete rule %s, which may be in force still: %w", id, err)
 	}
-	return r.awaitRule(ctx)
+	if status != fasthttp.StatusNoContent && status != fasthttp.StatusNotFound {
+		_, text := refusal(status, answer)
+		return fmt.Errorf("delete rule %s, which is in force still: %s", id, text)
+	}
+	return nil
 }
 
 // makeRule creates the run's own rule: an alert for every probe event. That it exists already is fine.

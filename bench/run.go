@@ -19,8 +19,9 @@ const errorPause = 10 * time.Millisecond
 
 // Run loads the instance as cfg says and returns what it measured. It blocks until the last request is answered or
 // timed out. When ctx ends first, it sends no more and returns what it has together with an error that wraps ctx's.
-// Requests that fail are no error of Run: the Report counts them.
-func Run(ctx context.Context, cfg Config) (Report, error) {
+// Requests that fail are no error of Run: the Report counts them. The rule that Config.Alerts makes is deleted in any
+// case; the events stay.
+func Run(ctx context.Context, cfg Config) (report Report, err error) {
 	if err := cfg.Validate(); err != nil {
 		return Report{}, err
 	}
@@ -31,7 +32,11 @@ func Run(ctx context.Context, cfg Config) (Report, error) {
 	r := &runner{cfg: cfg, client: newClient(&cfg, root), gen: newGenerator(&cfg)}
 	defer r.client.host.CloseIdleConnections()
 	if cfg.Alerts {
-		if err = r.setUpRule(ctx); err != nil {
+		if err = r.makeRule(); err != nil {
+			return Report{}, fmt.Errorf("set up bench: %w", err)
+		}
+		defer func() { err = errors.Join(err, r.dropRule()) }()
+		if err = r.awaitRule(ctx); err != nil {
 			return Report{}, fmt.Errorf("set up bench: %w", err)
 		}
 	}

@@ -192,8 +192,8 @@ func TestAlerts(t *testing.T) {
 			if unevaluated := r.NotEvaluated == 200; unevaluated != mode.async || (s.async == 200) != mode.async {
 				t.Errorf("%d not evaluated, %d async requests", r.NotEvaluated, s.async)
 			}
-			if s.rules != 1 {
-				t.Errorf("%d rules made", s.rules)
+			if s.rules != 1 || s.deleted != 1 {
+				t.Errorf("%d rules made, %d deleted", s.rules, s.deleted)
 			}
 		})
 	}
@@ -217,6 +217,38 @@ func TestRuleRefused(t *testing.T) {
 	_, err := Run(t.Context(), cfg)
 	if err == nil || !strings.Contains(err.Error(), "create rule bench-7: status 403: rules say no") {
 		t.Errorf("error %v", err)
+	}
+	if s.deleted != 0 {
+		t.Error("it deletes a rule that it did not make")
+	}
+}
+
+func TestRuleThatStays(t *testing.T) {
+	t.Parallel()
+	s := newInstance(t)
+	s.deleteStatus = http.StatusTooManyRequests
+	cfg := s.load(10)
+	cfg.Alerts = true
+	r, err := Run(t.Context(), cfg)
+	if err == nil || !strings.Contains(err.Error(), "delete rule bench-7, which is in force still: status 429") || r.Events != 10 {
+		t.Errorf("%d events, error %v", r.Events, err)
+	}
+}
+
+func TestCancelDeletesTheRule(t *testing.T) {
+	t.Parallel()
+	s := newInstance(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	s.before = func(n int) int {
+		if n == 20 {
+			cancel()
+		}
+		return 0
+	}
+	cfg := s.load(1_000_000)
+	cfg.Alerts = true
+	if _, err := Run(ctx, cfg); !errors.Is(err, context.Canceled) || s.deleted != 1 {
+		t.Errorf("%d rules deleted, error %v", s.deleted, err)
 	}
 }
 

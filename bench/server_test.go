@@ -76,7 +76,9 @@ type instance struct {
 	// alertsAfter is how many GET /api/alerts do not show an alert yet.
 	alertsAfter int
 	rulesStatus int // of POST /api/rules; 0 = 201 once, then 409
-	ruleAfter   int // probes that do not raise an alert yet
+	// deleteStatus is the status of DELETE /api/rules/{id}; 0 = 204.
+	deleteStatus int
+	ruleAfter    int // probes that do not raise an alert yet
 
 	mu sync.Mutex
 	// guards the following
@@ -84,6 +86,7 @@ type instance struct {
 	accepted []sentEvent // in 2xx answers
 	async    int         // requests with respond-async
 	rules    int
+	deleted  int
 	probes   int
 	polls    int
 	alerts   []alertAt
@@ -101,6 +104,7 @@ func newInstance(t *testing.T) *instance {
 	mux.HandleFunc("POST /api/events", s.post)
 	mux.HandleFunc("POST /api/events/batch", s.post)
 	mux.HandleFunc("POST /api/rules", s.postRule)
+	mux.HandleFunc("DELETE /api/rules/bench-7", s.deleteRule)
 	mux.HandleFunc("GET /api/alerts", s.getAlerts)
 	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if got := r.Header.Get("Authorization"); got != "Bearer "+testKey {
@@ -225,6 +229,17 @@ func (s *instance) postRule(w http.ResponseWriter, r *http.Request) {
 		status = s.rulesStatus
 	}
 	writeJSON(w, status, map[string]any{"success": status == http.StatusCreated, "message": "rules say no"})
+}
+
+func (s *instance) deleteRule(w http.ResponseWriter, _ *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.deleted++
+	if s.deleteStatus != 0 {
+		writeJSON(w, s.deleteStatus, map[string]any{"success": false, "code": "rate_limited", "message": "too much"})
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
 }
 
 func (s *instance) getAlerts(w http.ResponseWriter, r *http.Request) {

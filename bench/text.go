@@ -59,7 +59,7 @@ func (r *Report) writeSetup(b *bytes.Buffer) {
 	if s.Async {
 		wait = "respond-async"
 	}
-	fmt.Fprintf(b, "%s: %s, batch %d, %d connections, %d keys, skew %g, seed %d, %s\n\n",
+	fmt.Fprintf(b, "%s: %s, batch %d, %d connections, %d keys, skew %g, seed %d, %s\nThe events stay in the tenant of the API key.\n\n",
 		s.URL, loop, s.Batch, s.Connections, s.Keys, s.Skew, s.Seed, wait)
 }
 

@@ -5,11 +5,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"testing"
+	"time"
 
 	"go.uber.org/zap"
 
 	"keypulse/internal/broker"
+	"keypulse/processor/judge"
 	"keypulse/processor/window"
 	"keypulse/rules"
 	"keypulse/schema"
@@ -18,7 +21,7 @@ import (
 // recorded is a stream as it lies in the log: Zipf keys, realistic details, batches of 200 records.
 type recorded struct {
 	batches [][]byte
-	events  int
+	span    schema.Millis // from its first event to its last
 }
 
 const recordedBatch = 200
@@ -27,8 +30,9 @@ func record(events, keys int) recorded {
 	r := rand.New(rand.NewPCG(1, 1))
 	zipf := rand.NewZipf(r, 1.2, 8, uint64(keys-1))
 	types := []string{"signing_request", "signing_request", "signing_request", "key_access", "export", "policy_change"}
-	out := recorded{events: events}
-	at := schema.Millis(1_775_392_440_000)
+	var out recorded
+	const begin = schema.Millis(1_775_392_440_000)
+	at := begin
 	for offset := 0; offset < events; {
 		records := make([]broker.Record, recordedBatch)
 		for i := range records {
@@ -43,6 +47,7 @@ func record(events, keys int) recorded {
 		out.batches = append(out.batches, broker.AppendBatch(nil, int64(offset), records))
 		offset += recordedBatch
 	}
+	out.span = at - begin
 	return out
 }
 
@@ -86,17 +91,20 @@ var (
 	}
 )
 
-// loop is a partition without a broker: it decodes, judges and encodes, and cuts a checkpoint every so many events.
+// loop is a partition without a broker: it decodes, judges and encodes, and cuts a checkpoint as often as a partition that
+// runs at full speed does.
 type loop struct {
 	part    partition
 	records []broker.Record
+	shift   schema.Millis // of the stream that comes round again
 	judged  int
 }
 
-const benchCut = 500_000 // about what one core judges in CheckpointEvery
+// benchCut is about what one core judges while a large cut is being written.
+const benchCut = 500_000
 
 func newLoop(book *rules.Book) *loop {
-	return &loop{part: partition{book: book, judge: newJudge(book, 0, 0, 1_000_000), log: zap.NewNop()}}
+	return &loop{part: partition{book: book, judge: judge.New(judge.Config{Book: book, KeysPerTenant: 1_000_000}), log: zap.NewNop()}}
 }
 
 // run judges a batch as partition.judgeAll does, and returns the verdict's bytes.
@@ -108,7 +116,8 @@ func (l *loop) run(b *testing.B, batch []byte) int {
 	}
 	l.part.value = verdict.AppendValue(l.part.value[:0])
 	if l.judged += n; l.judged%benchCut == 0 {
-		body, _ := l.part.judge.appendChanges(nil)
+		body, _ := l.part.judge.AppendChanges(make([]byte, 0, l.part.cutSize))
+		l.part.cutSize = len(body) + len(body)/8
 		return len(body)
 	}
 	return len(l.part.value)
@@ -117,6 +126,7 @@ func (l *loop) run(b *testing.B, batch []byte) int {
 func (l *loop) decode(b *testing.B, batch []byte) {
 	l.records = l.records[:0]
 	if err := broker.DecodeBatches(batch, 0, 0, func(r broker.Record) error {
+		r.Time += l.shift
 		l.records = append(l.records, r)
 		return nil
 	}); err != nil {
@@ -124,73 +134,106 @@ func (l *loop) decode(b *testing.B, batch []byte) {
 	}
 }
 
-// eachBatch runs f over the stream again and again and reports the cost of an event.
-func eachBatch(b *testing.B, stream recorded, f func(batch []byte)) {
-	for _, batch := range stream.batches {
-		f(batch) // the steady state: every key has its state
+// events decodes the batch and calls f for each event.
+func (l *loop) events(b *testing.B, batch []byte, f func(e *schema.Event)) {
+	l.decode(b, batch)
+	var e schema.Event
+	for i := range l.records {
+		r := &l.records[i]
+		if err := e.Decode(r.Key, r.Value, r.Time); err != nil {
+			b.Fatal(err)
+		}
+		f(&e)
 	}
-	b.ReportAllocs()
-	b.ResetTimer()
-	n := 0
-	for i := 0; b.Loop(); i++ {
-		f(stream.batches[i%len(stream.batches)])
-		n += recordedBatch
-	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n), "ns/event")
-	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "events/s")
 }
 
-// BenchmarkPartition is the whole loop, beside the sum of its parts: what each costs alone on the same stream.
+// part is one thing that is measured beside others: what it does with a batch, and the CPU time that it took so far.
+type part struct {
+	l   *loop
+	do  func(batch []byte)
+	cpu time.Duration
+}
+
+// steady is how often the stream comes round before anything is measured: ten minutes of events, so that the windows that the
+// rules look at are full and move.
+const steady = 7
+
+// measureParts runs the parts over the stream, in turn for each batch: a noisy machine disturbs all alike.
+func measureParts(b *testing.B, stream recorded, parts ...*part) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	pass := func(n int, batch []byte) {
+		for _, p := range parts {
+			p.l.shift = schema.Millis(n/len(stream.batches)) * stream.span
+			begin := threadTime()
+			p.do(batch)
+			p.cpu += threadTime() - begin
+		}
+	}
+	n := 0
+	for ; n < steady*len(stream.batches); n++ {
+		pass(n, stream.batches[n%len(stream.batches)])
+	}
+	for _, p := range parts {
+		p.cpu = 0
+	}
+	runtime.GC()
+	b.ReportAllocs()
+	for b.Loop() {
+		pass(n, stream.batches[n%len(stream.batches)])
+		n++
+	}
+}
+
+// perEvent is the part's CPU time for an event in nanoseconds.
+func (p *part) perEvent(b *testing.B) float64 { return float64(p.cpu) / float64(b.N*recordedBatch) }
+
+var benchBooks = []struct {
+	name  string
+	whens []string
+}{{"1 rule, 3 aggregates", oneRule}, {"10 rules, 12 aggregates", tenRules}}
+
+// BenchmarkPartition is the whole loop, bytes of the log in, verdicts and checkpoints out.
 func BenchmarkPartition(b *testing.B) {
 	stream := record(200_000, 10_000)
-	for name, whens := range map[string][]string{"1 rule, 3 aggregates": oneRule, "10 rules, 12 aggregates": tenRules} {
-		book := bookOf(b, whens...)
-		b.Run("whole, "+name, func(b *testing.B) {
-			l := newLoop(book)
-			eachBatch(b, stream, func(batch []byte) { l.run(b, batch) })
+	for _, book := range benchBooks {
+		b.Run(book.name, func(b *testing.B) {
+			l := newLoop(bookOf(b, book.whens...))
+			whole := &part{l: l, do: func(batch []byte) { l.run(b, batch) }}
+			measureParts(b, stream, whole)
+			b.ReportMetric(whole.perEvent(b), "cpu-ns/event")
+			b.ReportMetric(1e9/whole.perEvent(b), "events/cpu-s")
 		})
-		b.Run("window and evaluation, "+name, func(b *testing.B) { benchmarkJudging(b, stream, book) })
 	}
-	b.Run("record batches", func(b *testing.B) {
-		l := newLoop(bookOf(b))
-		eachBatch(b, stream, func(batch []byte) { l.decode(b, batch) })
-	})
-	b.Run("record batches and events", func(b *testing.B) {
-		l := newLoop(bookOf(b))
-		var e schema.Event
-		eachBatch(b, stream, func(batch []byte) {
-			l.decode(b, batch)
-			for i := range l.records {
-				if err := e.Decode(l.records[i].Key, l.records[i].Value, l.records[i].Time); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-	})
 }
 
-// benchmarkJudging measures the windows and the rules alone: on events that are decoded already.
-func benchmarkJudging(b *testing.B, stream recorded, book *rules.Book) {
-	l := newLoop(book)
-	events := make([][]schema.Event, len(stream.batches))
-	for i, batch := range stream.batches {
-		l.decode(b, batch)
-		for _, r := range l.records {
-			e, err := schema.DecodeEvent(r.Key, r.Value, r.Time)
-			if err != nil {
-				b.Fatal(err)
+// BenchmarkPartitionParts is the whole loop beside its parts, each over a state of its own: record batches, events, window
+// updates, evaluations. whole/parts is the ratio that counts.
+func BenchmarkPartitionParts(b *testing.B) {
+	stream := record(200_000, 10_000)
+	for _, book := range benchBooks {
+		b.Run(book.name, func(b *testing.B) {
+			read := bookOf(b, book.whens...)
+			whole, decode, update, eval := &part{l: newLoop(read)}, &part{l: newLoop(read)}, &part{l: newLoop(read)}, &part{l: newLoop(read)}
+			whole.do = func(batch []byte) { whole.l.run(b, batch) }
+			decode.do = func(batch []byte) { decode.l.events(b, batch, func(*schema.Event) {}) }
+			windows, set := window.New(window.Config{}), read.At("demo", 100)
+			update.do = func(batch []byte) {
+				update.l.events(b, batch, func(e *schema.Event) { windows.Observe(set, e) })
 			}
-			events[i] = append(events[i], e)
-		}
+			judged := window.New(window.Config{})
+			eval.do = func(batch []byte) {
+				eval.l.events(b, batch, func(e *schema.Event) {
+					_, values := judged.Observe(set, e)
+					set.Eval(e, values, func(*rules.Program) {})
+				})
+			}
+			measureParts(b, stream, whole, decode, update, eval)
+			b.ReportMetric(whole.perEvent(b), "whole-ns")
+			b.ReportMetric(decode.perEvent(b), "decode-ns")
+			b.ReportMetric(update.perEvent(b)-decode.perEvent(b), "update-ns")
+			b.ReportMetric(eval.perEvent(b)-update.perEvent(b), "eval-ns")
+			b.ReportMetric(whole.perEvent(b)/eval.perEvent(b), "whole/parts")
+		})
 	}
-	windows, set := window.New(window.Config{}), book.At("demo", 100)
-	next := 0
-	eachBatch(b, stream, func([]byte) {
-		for i := range events[next] {
-			e := &events[next][i]
-			_, values := windows.Observe(set, e)
-			set.Eval(e, values, func(*rules.Program) {})
-		}
-		next = (next + 1) % len(events)
-	})
 }

@@ -34,7 +34,7 @@ const (
 // cut is a piece of a checkpoint that is to be written.
 type cut struct {
 	offset int64  // of the first event that is not in it
-	body   []byte // see judge.appendChanges
+	body   []byte // see judge.AppendChanges
 	passed bool   // a pass over everything is complete with this cut
 }
 

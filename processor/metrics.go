@@ -66,15 +66,15 @@ func newMetrics(r prometheus.Registerer) *metrics {
 // observe reports what a partition has done since the last call.
 func (m *metrics) observe(p *partition) {
 	label := strconv.Itoa(int(p.number))
-	c := p.judge.counts
-	m.events.WithLabelValues(label).Add(float64(c.events - p.reported.events))
-	m.duplicates.WithLabelValues(label).Add(float64(c.duplicates - p.reported.duplicates))
-	m.alerts.WithLabelValues(label).Add(float64(c.alerts - p.reported.alerts))
-	m.hits.WithLabelValues(label).Add(float64(c.hits - p.reported.hits))
-	m.shadowHits.WithLabelValues(label).Add(float64(c.shadowHits - p.reported.shadowHits))
-	m.ruleErrors.WithLabelValues(label).Add(float64(c.ruleErrors - p.reported.ruleErrors))
+	c := p.judge.Counts()
+	m.events.WithLabelValues(label).Add(float64(c.Events - p.reported.Events))
+	m.duplicates.WithLabelValues(label).Add(float64(c.Duplicates - p.reported.Duplicates))
+	m.alerts.WithLabelValues(label).Add(float64(c.Alerts - p.reported.Alerts))
+	m.hits.WithLabelValues(label).Add(float64(c.Hits - p.reported.Hits))
+	m.shadowHits.WithLabelValues(label).Add(float64(c.ShadowHits - p.reported.ShadowHits))
+	m.ruleErrors.WithLabelValues(label).Add(float64(c.RuleErrors - p.reported.RuleErrors))
 	p.reported = c
 	m.lag.WithLabelValues(label).Set(float64(p.reader.End() - p.reader.Next()))
-	m.reach.WithLabelValues(label).Set(float64(p.judge.seen.Reach(p.judge.logTime)) / 1000)
-	m.keys.WithLabelValues(label).Set(float64(p.judge.windows.Keys()))
+	m.reach.WithLabelValues(label).Set(float64(p.judge.Reach()) / 1000)
+	m.keys.WithLabelValues(label).Set(float64(p.judge.Keys()))
 }

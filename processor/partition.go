@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"keypulse/internal/broker"
+	"keypulse/processor/judge"
 	"keypulse/rules"
 	"keypulse/schema"
 )
@@ -23,7 +24,7 @@ const maxVerdictBytes = 1 << 20
 type partition struct {
 	number   int32
 	book     *rules.Book
-	judge    *judge
+	judge    *judge.Judge
 	reader   *broker.Reader
 	verdicts *broker.Append
 	judged   int64 // the watermark: verdicts for everything below it are in the log
@@ -36,7 +37,7 @@ type partition struct {
 	log      *zap.Logger
 	event    schema.Event // the one being judged; its strings alias what was fetched
 	value    []byte       // of the last verdict, for reuse
-	reported counts       // to metrics
+	reported judge.Counts // to metrics
 }
 
 // openPartition restores the partition's state and finds its watermark in its verdicts.
@@ -64,7 +65,7 @@ func (p *Processor) openPartition(ctx context.Context, generation *broker.Genera
 		log.Error("events have expired before they were read: windows are incomplete", zap.Int64("from", state.offset), zap.Int64("to", first-1))
 		state.offset = first
 	}
-	log.Debug("restored", zap.Int64("checkpoint", state.offset), zap.Int64("watermark", judged), zap.Int64("end", end), zap.Int("keys", state.judge.windows.Keys()))
+	log.Debug("restored", zap.Int64("checkpoint", state.offset), zap.Int64("watermark", judged), zap.Int64("end", end), zap.Int("keys", state.judge.Keys()))
 	return &partition{
 		number: number, book: p.cfg.Book, judge: state.judge, judged: judged, caughtUp: caughtUp, metrics: p.metrics, log: log,
 		reader:   p.cfg.Client.NewReader(schema.TopicEvents, number, state.offset),
@@ -72,7 +73,7 @@ func (p *Processor) openPartition(ctx context.Context, generation *broker.Genera
 		saver:    p.newSaver(generation, number, state.manifest, log),
 		cutEvery: p.cfg.CheckpointEvery,
 		lastCut:  time.Now(),
-		reported: state.judge.counts,
+		reported: state.judge.Counts(),
 	}, nil
 }
 
@@ -132,7 +133,7 @@ func (p *partition) ahead() bool { return p.reader.Next() == p.judged }
 // wait on.
 func (p *partition) cutWhenDue() {
 	since := time.Since(p.lastCut)
-	changed := p.judge.windows.ChangedBytes()
+	changed := p.judge.ChangedBytes()
 	due := changed > 0 && since >= p.cutEvery || changed >= cutBytes && since >= p.cutEvery/10
 	if due && p.ahead() {
 		p.cut()
@@ -140,10 +141,10 @@ func (p *partition) cutWhenDue() {
 }
 
 func (p *partition) cut() {
-	if len(p.saver.cuts) == cap(p.saver.cuts) || p.judge.windows.ChangedBytes() == 0 {
+	if len(p.saver.cuts) == cap(p.saver.cuts) || p.judge.ChangedBytes() == 0 {
 		return
 	}
-	body, passed := p.judge.appendChanges(make([]byte, 0, p.cutSize))
+	body, passed := p.judge.AppendChanges(make([]byte, 0, p.cutSize))
 	p.cutSize = len(body) + len(body)/8
 	p.saver.cuts <- cut{offset: p.judged, body: body, passed: passed}
 	p.lastCut = time.Now()
@@ -160,7 +161,7 @@ func (p *partition) belowWatermark(records []broker.Record) []broker.Record {
 
 // judgeChunk judges as many records as fit one verdict, and says how many.
 func (p *partition) judgeChunk(ctx context.Context, records []broker.Record) (schema.Verdict, int, error) {
-	verdict := schema.Verdict{From: records[0].Offset, To: records[0].Offset, LogTime: p.judge.logTime}
+	verdict := schema.Verdict{From: records[0].Offset, To: records[0].Offset, LogTime: p.judge.LogTime()}
 	size := 0
 	for i := range records {
 		r := &records[i]
@@ -171,12 +172,12 @@ func (p *partition) judgeChunk(ctx context.Context, records []broker.Record) (sc
 			verdict.To = r.Offset + 1
 			continue
 		}
-		if e.RulesRev > p.judge.rev {
+		if e.RulesRev > p.judge.Rev() {
 			if err := p.book.Wait(ctx, e.RulesRev); err != nil {
 				return verdict, 0, err
 			}
 		}
-		x, exceptional := p.judge.event(r.Offset, e)
+		x, exceptional := p.judge.Event(r.Offset, e)
 		verdict.To = r.Offset + 1
 		if !exceptional {
 			continue

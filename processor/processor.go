@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"keypulse/internal/broker"
+	"keypulse/processor/judge"
 	"keypulse/rules"
 	"keypulse/schema"
 )
@@ -94,8 +95,10 @@ func (p *Processor) serve(ctx context.Context, generation *broker.Generation) er
 }
 
 // newJudge makes a judge that knows nothing.
-func (p *Processor) newJudge(number int32) *judge {
-	return newJudge(p.cfg.Book, p.cfg.Incarnation.Base, number, p.cfg.KeysPerTenant)
+func (p *Processor) newJudge(number int32) *judge.Judge {
+	return judge.New(judge.Config{
+		Book: p.cfg.Book, Base: p.cfg.Incarnation.Base, Partition: number, KeysPerTenant: p.cfg.KeysPerTenant,
+	})
 }
 
 // newSaver makes the saver of a partition that was restored from a manifest; it begins a pass of its own.

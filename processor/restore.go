@@ -9,13 +9,13 @@ import (
 	"go.uber.org/zap"
 
 	"keypulse/internal/broker"
-	"keypulse/internal/varint"
+	"keypulse/processor/judge"
 	"keypulse/schema"
 )
 
 // restored is what a checkpoint gave back.
 type restored struct {
-	judge    *judge
+	judge    *judge.Judge
 	offset   int64 // of the first event to read
 	manifest manifest
 }
@@ -101,7 +101,7 @@ func (p *Processor) apply(ctx context.Context, number int32, m manifest, at int6
 			return nil
 		}
 		wanted.next()
-		err := j.applyChanges(body)
+		err := j.ApplyChanges(body)
 		body = body[:0]
 		return err
 	})
@@ -111,8 +111,7 @@ func (p *Processor) apply(ctx context.Context, number int32, m manifest, at int6
 	if err != nil {
 		return restored{}, fmt.Errorf("restore partition %d: %w", number, err)
 	}
-	j.windows.FinishChanges()
-	j.seen.Finish()
+	j.FinishChanges()
 	return restored{judge: j, offset: m.Offset, manifest: m}, nil
 }
 
@@ -168,29 +167,3 @@ func (o *cutOrder) next() {
 }
 
 func (o *cutOrder) done() bool { return len(o.spans) == 0 }
-
-// appendChanges appends what the judge has changed since the last call, and some of what it has not; passed says that with
-// it everything has been written since the last time that it said so.
-func (j *judge) appendChanges(b []byte) (body []byte, passed bool) {
-	b = varint.AppendInt(b, j.rev)
-	b = varint.AppendInt(b, j.logTime)
-	b = varint.AppendUint(b, j.counts.events)
-	b = j.alerts.AppendChanges(b, j.passBegins)
-	b, seenPassed := j.seen.AppendChanges(b, j.passBegins)
-	b, windowsPassed := j.windows.AppendChanges(b)
-	j.passBegins = windowsPassed && seenPassed
-	return b, j.passBegins
-}
-
-// applyChanges takes in what appendChanges wrote, in the same order.
-func (j *judge) applyChanges(body []byte) error {
-	r := varint.NewReader(body)
-	j.rev, j.logTime, j.counts.events = r.Int(), schema.Millis(r.Int()), r.Uint()
-	if err := j.alerts.Restore(r); err != nil {
-		return err
-	}
-	if err := j.seen.Restore(r); err != nil {
-		return err
-	}
-	return j.windows.ApplyChanges(r.Rest())
-}

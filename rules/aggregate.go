@@ -85,7 +85,7 @@ type Aggregate struct {
 func (a *Aggregate) MarshalJSON() ([]byte, error) {
 	window := ""
 	if a.Window > 0 {
-		window = formatDuration(a.Window)
+		window = FormatDuration(a.Window)
 	}
 	return json.Marshal(struct {
 		Text       string `json:"text"`
@@ -171,7 +171,7 @@ func (c *compiler) aggregateArgs(n *ast.CallNode, call Call) (aggregateArgs, boo
 		if !ok {
 			return problem(rest[0], "the window of %s must be a literal such as \"10m\": %s", call, usage(call))
 		}
-		window, err := parseDuration(literal.Value)
+		window, err := ParseDuration(literal.Value)
 		if err != nil {
 			return problem(literal, "the window %v", err)
 		}

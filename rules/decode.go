@@ -165,7 +165,7 @@ func (r *Rule) setDedup(value json.RawMessage) string {
 	if problem := into(value, &text, wanted); problem != "" {
 		return problem
 	}
-	d, err := parseDuration(text)
+	d, err := ParseDuration(text)
 	if err != nil {
 		return wanted
 	}

@@ -43,7 +43,7 @@ func TestDedup(t *testing.T) {
 		r, err := ParseJSON([]byte(`{"id":"a","name":"n","when":"true","severity":"warning","dedup":` + text + `}`))
 		if err != nil {
 			t.Errorf("%s: %v", text, err)
-		} else if got := formatDuration(r.Dedup); got != want {
+		} else if got := FormatDuration(r.Dedup); got != want {
 			t.Errorf("%s is %s, want %s", text, got, want)
 		}
 	}
@@ -170,7 +170,7 @@ func TestParseYAMLErrors(t *testing.T) {
 func TestDurations(t *testing.T) {
 	f := func(text string, want time.Duration) {
 		t.Helper()
-		got, err := parseDuration(text)
+		got, err := ParseDuration(text)
 		if err != nil || got != want {
 			t.Errorf("%s is %v, %v", text, got, err)
 		}
@@ -181,7 +181,7 @@ func TestDurations(t *testing.T) {
 	f("30d", 30*24*time.Hour)
 	f("1d12h30m5s1ms", 36*time.Hour+30*time.Minute+5*time.Second+time.Millisecond)
 	for _, bad := range []string{"", "5", "m", "-5m", "5m5m", "5s5m", "1.5h", "5 m", "99999999999999999999s", "106752d", "1us"} {
-		if d, err := parseDuration(bad); err == nil {
+		if d, err := ParseDuration(bad); err == nil {
 			t.Errorf("%q is %v", bad, d)
 		}
 	}

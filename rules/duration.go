@@ -15,8 +15,8 @@ var units = []struct {
 	size time.Duration
 }{{"d", day}, {"h", time.Hour}, {"m", time.Minute}, {"s", time.Second}, {"ms", time.Millisecond}}
 
-// parseDuration reads whole numbers with units, such as "30s", "5m", "24h", "30d", "1h30m".
-func parseDuration(s string) (time.Duration, error) {
+// ParseDuration reads whole numbers with units, such as "30s", "5m", "24h", "30d", "1h30m".
+func ParseDuration(s string) (time.Duration, error) {
 	bad := fmt.Errorf("%q is not a duration such as \"30s\", \"5m\", \"24h\" or \"30d\"", s)
 	if s == "" {
 		return 0, bad
@@ -56,8 +56,8 @@ func unitNamed(name string, from int) int {
 	return -1
 }
 
-// formatDuration writes d the short way, hours first: "15m", "24h", "1h30m", "0s".
-func formatDuration(d time.Duration) string {
+// FormatDuration writes d the short way, hours first: "15m", "24h", "1h30m", "0s".
+func FormatDuration(d time.Duration) string {
 	if d < time.Millisecond {
 		return "0s"
 	}

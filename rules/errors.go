@@ -64,6 +64,15 @@ func fieldError(field, format string, args ...any) Error {
 	return Error{Field: field, Message: fmt.Sprintf(format, args...)}
 }
 
+// InFile returns e placed in a file of these lines; e's own snippet, if it has one, stays.
+func (e Error) InFile(name string, lines []string, line, column int) Error {
+	e.File, e.Line, e.Column = name, line, column
+	if e.Snippet == "" && line > 0 && line <= len(lines) {
+		e.Snippet = snippet(lines[line-1], column)
+	}
+	return e
+}
+
 // snippetWidth is how many characters of a long line a snippet shows on either side of the caret.
 const snippetWidth = 60
 

@@ -92,9 +92,15 @@ const severities = int(schema.Critical) + 1
 // Event type and severity, which every event has, are merged beforehand; keys and actors when an event has one that
 // is named.
 type index struct {
-	byType map[string]*[2]bySeverity
-	other  *[2]bySeverity // for every type that is not named
+	byType map[string]*typeLists
+	other  *typeLists // for every type that is not named
 	extra  [2]extraIndex
+}
+
+// typeLists is what an event type finds.
+type typeLists struct {
+	name  string
+	kinds [2]bySeverity
 }
 
 // The two kinds of things that an index finds.
@@ -111,12 +117,12 @@ type extraIndex struct{ byKey, byActor map[string][]int32 }
 
 // newIndex returns the index of the rules' and the aggregates' needs.
 func newIndex(all [2][]needs) index {
-	x := index{byType: map[string]*[2]bySeverity{}, other: &[2]bySeverity{}}
+	x := index{byType: map[string]*typeLists{}, other: &typeLists{}}
 	for _, list := range all {
 		for _, n := range list {
 			if n.field == fieldType {
 				for _, name := range n.values {
-					x.byType[name] = &[2]bySeverity{}
+					x.byType[name] = &typeLists{name: name}
 				}
 			}
 		}
@@ -125,13 +131,13 @@ func newIndex(all [2][]needs) index {
 		found := sortNeeds(list)
 		x.extra[kind] = extraIndex{found[fieldKeyID], found[fieldActor]}
 		always := found[0][""]
-		x.other[kind] = mergeSeverities(always, found[fieldSeverity])
+		x.other.kinds[kind] = mergeSeverities(always, found[fieldSeverity])
 		for name, lists := range x.byType {
 			typed := always
 			if more := found[fieldType][name]; len(more) > 0 {
 				typed = merge(nil, always, more)
 			}
-			lists[kind] = mergeSeverities(typed, found[fieldSeverity])
+			lists.kinds[kind] = mergeSeverities(typed, found[fieldSeverity])
 		}
 	}
 	return x
@@ -190,17 +196,41 @@ func merge(into, a, b []int32) []int32 {
 type candidates struct{ first, second []int32 }
 
 // lists returns what the type of an event finds.
-func (x *index) lists(eventType string) *[2]bySeverity {
+func (x *index) lists(eventType string) *typeLists {
 	if lists, ok := x.byType[eventType]; ok {
 		return lists
 	}
 	return x.other
 }
 
+// recentTypes remembers what the latest types have found in one index: there are few types, and a map of many takes longer.
+type recentTypes struct {
+	index *index
+	found [16]*typeLists
+}
+
+func (r *recentTypes) lists(x *index, eventType string) *typeLists {
+	if r.index != x {
+		*r = recentTypes{index: x}
+	}
+	slot := &r.found[0]
+	if n := len(eventType); n > 0 {
+		slot = &r.found[(n+int(eventType[0])+int(eventType[n-1]))%len(r.found)]
+	}
+	if *slot == nil || (*slot).name != eventType {
+		lists := x.lists(eventType)
+		if lists == x.other {
+			return lists
+		}
+		*slot = lists
+	}
+	return *slot
+}
+
 // find returns the numbers of a kind for the event, for whose type lists are. The list is valid until room is used
 // again.
-func (x *index) find(kind int, e *schema.Event, lists *[2]bySeverity, room *candidates) []int32 {
-	list := lists[kind][min(int(e.Severity), severities-1)]
+func (x *index) find(kind int, e *schema.Event, lists *typeLists, room *candidates) []int32 {
+	list := lists.kinds[kind][min(int(e.Severity), severities-1)]
 	extra := &x.extra[kind]
 	if len(extra.byKey) > 0 {
 		if more := extra.byKey[e.KeyID]; len(more) > 0 {

@@ -62,7 +62,7 @@ type wireRule struct {
 func (r Rule) MarshalJSON() ([]byte, error) {
 	return json.Marshal(wireRule{
 		ID: r.ID, Name: r.Name, When: r.When, Severity: r.Severity.String(), Score: r.Score,
-		Dedup: formatDuration(r.Dedup), Message: r.Message, Enabled: r.Enabled, Mode: r.Mode, Tests: r.Tests,
+		Dedup: FormatDuration(r.Dedup), Message: r.Message, Enabled: r.Enabled, Mode: r.Mode, Tests: r.Tests,
 	})
 }
 

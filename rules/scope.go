@@ -20,8 +20,9 @@ type Scope struct {
 	bound      *binding // of the expression that runs
 	created    string   // created_at as text, "" when it was not asked for
 	address    netip.Addr
-	addressOf  string         // the text that address was parsed from
-	lists      *[2]bySeverity // what the event's type finds in the set's index; nil when it was not asked for
+	addressOf  string     // the text that address was parsed from
+	lists      *typeLists // what the event's type finds in the set's index; nil when it was not asked for
+	types      recentTypes
 	candidates candidates
 	hits       []*Program
 }
@@ -116,7 +117,7 @@ func (s *Scope) Values() Values { return Values{s} }
 func (s *Scope) find(kind int) []int32 {
 	x := &s.set.index
 	if s.lists == nil {
-		s.lists = x.lists(s.event.Type)
+		s.lists = s.types.lists(x, s.event.Type)
 	}
 	return x.find(kind, s.event, s.lists, &s.candidates)
 }

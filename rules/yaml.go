@@ -55,13 +55,7 @@ func (f *ruleFile) syntaxError(err error) Error {
 }
 
 // placed names the file in e, and shows the line when e has none yet.
-func (f *ruleFile) placed(e Error) Error {
-	e.File = f.name
-	if e.Snippet == "" && e.Line > 0 && e.Line <= len(f.lines) {
-		e.Snippet = snippet(f.lines[e.Line-1], e.Column)
-	}
-	return e
-}
+func (f *ruleFile) placed(e Error) Error { return e.InFile(f.name, f.lines, e.Line, e.Column) }
 
 func (f *ruleFile) refuse(n ast.Node, field, format string, args ...any) {
 	at := n.GetToken().Position

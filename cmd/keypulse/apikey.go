@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -22,7 +21,9 @@ import (
 
 const apiKeyUsage = `usage: keypulse apikey create --tenant T --name N [--rate-limit PER_MINUTE] [--scopes ingest,read,rules] [--expires 720h] [--json]
        keypulse apikey list [--tenant T] [--json]
-       keypulse apikey revoke ID`
+       keypulse apikey revoke ID
+
+Each works beside a running KeyPulse, with the settings that it runs with. ` + "`keypulse apikey COMMAND -h`" + ` lists them.`
 
 // runAPIKey administers API keys beside a running installation.
 func runAPIKey(ctx context.Context, args []string) error {
@@ -30,6 +31,8 @@ func runAPIKey(ctx context.Context, args []string) error {
 		return usagef("%s", apiKeyUsage)
 	}
 	switch args[0] {
+	case "help", "-h", "--help":
+		return printUsage(apiKeyUsage)
 	case "create":
 		return createAPIKey(ctx, args[1:])
 	case "list":
@@ -37,7 +40,7 @@ func runAPIKey(ctx context.Context, args []string) error {
 	case "revoke":
 		return revokeAPIKey(ctx, args[1:])
 	}
-	return usagef("unknown command apikey %s\n%s", args[0], apiKeyUsage)
+	return usagef("there is no command apikey %s; see keypulse apikey -h", args[0])
 }
 
 // apiKeyRequest is what a new API key should be.
@@ -54,7 +57,7 @@ func newAPIKey(secret *auth.Secret, r apiKeyRequest) (schema.APIKeyRecord, strin
 	apiKey := auth.NewKey(rand.Reader)
 	now := time.Now()
 	record := schema.APIKeyRecord{
-		ID: uuid.Must(uuid.NewV7()).String(), Version: 1, Tenant: r.tenant, Name: r.name, HMAC: secret.Digest(apiKey).String(),
+		ID: uuid.Must(uuid.NewV7()).String(), Version: 1, Tenant: r.tenant, Name: r.name, HMAC: secret.Digest(apiKey).String(), Secret: secret.Fingerprint(),
 		RateLimit: r.rateLimit, Scopes: r.scopes, Status: schema.APIKeyActive, CreatedAt: schema.MillisOf(now),
 	}
 	if r.expires > 0 {
@@ -107,30 +110,33 @@ func createAPIKey(ctx context.Context, args []string) error {
 	var expires time.Duration
 	var asJSON bool
 	s, rest, err := parseSettings("apikey create", args, func(fs *flag.FlagSet) {
-		fs.StringVar(&tenant, "tenant", "", "the company; an unknown one is made")
+		fs.StringVar(&tenant, "tenant", "", "the `company`; an unknown one is made")
 		fs.StringVar(&name, "name", "", "what the key is for, for people")
 		fs.IntVar(&rateLimit, "rate-limit", auth.DefaultRateLimit, "requests in any 60 seconds; 0 = no limit")
 		fs.StringVar(&scopes, "scopes", strings.Join(auth.DefaultScopes(), ","), "of "+strings.Join(auth.Scopes[:], ","))
 		fs.DurationVar(&expires, "expires", 0, "from now; 0 = never")
 		fs.BoolVar(&asJSON, "json", false, `print only {"id": …, "api_key": …}`)
-	})
+	}, apiKeyGroups...)
 	if err != nil {
 		return err
 	}
 	r := apiKeyRequest{name: name, rateLimit: rateLimit, scopes: strings.Split(scopes, ","), expires: expires}
-	if r.tenant, err = schema.ParseTenant(tenant); err != nil {
-		return usagef("--tenant: %v", err)
+	if r.tenant, err = parseTenant(tenant); err != nil {
+		return err
 	}
 	if err := r.check(rest); err != nil {
 		return err
 	}
 	return withKeys(ctx, s, func(ctx context.Context, c *broker.Client, secret *auth.Secret, table *auth.Table) error {
+		if err := table.CheckSecret(); err != nil {
+			return fmt.Errorf("create API key: %w; name the right one with --secret-file (where it is lost, revoke the old keys first)", err)
+		}
 		record, apiKey := newAPIKey(secret, r)
 		if _, err := putAPIKey(ctx, c, table, record); err != nil {
 			return err
 		}
 		if asJSON {
-			return json.NewEncoder(os.Stdout).Encode(struct {
+			return printJSON("", struct {
 				ID     string `json:"id"`
 				APIKey string `json:"api_key"`
 			}{record.ID, apiKey})
@@ -141,9 +147,10 @@ func createAPIKey(ctx context.Context, args []string) error {
 }
 
 func (r apiKeyRequest) check(rest []string) error {
+	if err := noArguments("apikey create", rest); err != nil {
+		return err
+	}
 	switch {
-	case len(rest) > 0:
-		return usagef("apikey create takes no arguments, got %q", rest)
 	case r.name == "":
 		return usagef("--name is missing")
 	case r.rateLimit < 0:
@@ -162,25 +169,21 @@ func (r apiKeyRequest) check(rest []string) error {
 func listAPIKeys(ctx context.Context, args []string) error {
 	var tenant string
 	var asJSON bool
-	s, _, err := parseSettings("apikey list", args, func(fs *flag.FlagSet) {
-		fs.StringVar(&tenant, "tenant", "", "only this company's")
+	s, rest, err := parseSettings("apikey list", args, func(fs *flag.FlagSet) {
+		fs.StringVar(&tenant, "tenant", "", "only this `company`'s")
 		fs.BoolVar(&asJSON, "json", false, "print one JSON object for each key")
-	})
+	}, apiKeyGroups...)
 	if err != nil {
 		return err
 	}
+	if err := noArguments("apikey list", rest); err != nil {
+		return err
+	}
 	return withKeys(ctx, s, func(_ context.Context, _ *broker.Client, _ *auth.Secret, table *auth.Table) error {
+		warnSecret(table)
 		entries := table.List(schema.Tenant(tenant))
 		if asJSON {
-			out := json.NewEncoder(os.Stdout)
-			for _, e := range entries {
-				r := e.Record
-				r.HMAC = ""
-				if err := out.Encode(r); err != nil {
-					return err
-				}
-			}
-			return nil
+			return printKeys(entries)
 		}
 		w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(w, "ID\tTENANT\tNAME\tSTATUS\tLIMIT\tSCOPES\tCREATED\tEXPIRES")
@@ -196,15 +199,37 @@ func listAPIKeys(ctx context.Context, args []string) error {
 	})
 }
 
+// printKeys prints one JSON object for each key, without its HMAC.
+func printKeys(entries []*auth.Entry) error {
+	for _, e := range entries {
+		shown := struct {
+			schema.APIKeyRecord
+			HMAC string `json:"hmac,omitempty"`
+		}{APIKeyRecord: e.Record}
+		if err := printJSON("", shown); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// warnSecret tells the user when the secret is not the one that the keys were made with.
+func warnSecret(table *auth.Table) {
+	if err := table.CheckSecret(); err != nil {
+		fmt.Fprintln(os.Stderr, "keypulse: warning:", err)
+	}
+}
+
 func revokeAPIKey(ctx context.Context, args []string) error {
-	s, rest, err := parseSettings("apikey revoke", args, nil)
+	s, rest, err := parseSettings("apikey revoke", args, nil, apiKeyGroups...)
 	if err != nil {
 		return err
 	}
 	if len(rest) != 1 {
-		return usagef("usage: keypulse apikey revoke ID")
+		return wrongArguments("apikey revoke")
 	}
 	return withKeys(ctx, s, func(ctx context.Context, c *broker.Client, _ *auth.Secret, table *auth.Table) error {
+		warnSecret(table)
 		entry := table.Get(rest[0])
 		if entry == nil {
 			return fmt.Errorf("revoke API key %s: there is none with this id", rest[0])

@@ -2,9 +2,10 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
+	"io"
 	"os"
 
 	"keypulse/bench"
@@ -15,29 +16,33 @@ func runBench(ctx context.Context, args []string) error {
 	cfg := bench.DefaultConfig()
 	cfg.APIKey = os.Getenv("KEYPULSE_API_KEY")
 	asJSON := false
-	set := flag.NewFlagSet("keypulse bench", flag.ContinueOnError)
+	set := flag.NewFlagSet("bench", flag.ContinueOnError)
 	cfg.Flags(set)
 	set.BoolVar(&asJSON, "json", false, "print the report as JSON")
-	if err := set.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return err
-		}
-		return usagef("%v", err)
+	help := func(w io.Writer) {
+		writeUsage(w, "bench", set)
+		fmt.Fprintln(w, "\nThe API key is best given as KEYPULSE_API_KEY. The events stay: load a tenant of their own.")
 	}
-	if set.NArg() > 0 {
-		return usagef("bench takes no arguments, got %q", set.Args())
+	if err := parseFlags(set, args, help); err != nil {
+		return err
+	}
+	if err := noArguments("bench", set.Args()); err != nil {
+		return err
 	}
 	if err := cfg.Validate(); err != nil {
 		return usagef("%v", err)
 	}
 	report, err := bench.Run(ctx, cfg)
-	if err != nil {
+	if err != nil && report.Requests == 0 {
 		return err
 	}
+	return errors.Join(err, printReport(report, asJSON))
+}
+
+// printReport prints what was measured, also by a run that was cut short.
+func printReport(report bench.Report, asJSON bool) error {
 	if asJSON {
-		out := json.NewEncoder(os.Stdout)
-		out.SetIndent("", "  ")
-		return out.Encode(report)
+		return printJSON("  ", report)
 	}
 	return report.WriteText(os.Stdout)
 }

@@ -47,7 +47,7 @@ func openAdmin(ctx context.Context, s *settings) (*broker.Client, error) {
 	return c, nil
 }
 
-// readKeys returns all API keys.
+// readKeys returns all API keys. Without a secret they can be listed, not used.
 func readKeys(ctx context.Context, c *broker.Client, secret *auth.Secret) (*auth.Table, error) {
 	table := auth.NewTable(secret)
 	return table, readControl(ctx, c, schema.TopicAPIKeys, table.Apply)

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"keypulse/internal/engine"
+	"keypulse/internal/engine/enginetest"
 )
 
 // asMain makes the test binary the keypulse command, so that tests run real processes that they can kill.
@@ -30,7 +31,7 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	os.Exit(m.Run())
+	enginetest.Main(m)
 }
 
 // keypulse is a command line of the keypulse command with settings from the environment.

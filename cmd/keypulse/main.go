@@ -10,6 +10,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -35,6 +36,7 @@ func commands() []command {
 		{"rules", "apply, check, list and show rules", runRules},
 		{"migrate", "make the topics and the ClickHouse tables, and end", runMigrate},
 		{"bench", "measure a running instance over HTTP", runBench},
+		{"version", "print which KeyPulse this is", runVersion},
 	}
 }
 
@@ -64,7 +66,7 @@ func usagef(format string, args ...any) error { return usageError(fmt.Sprintf(fo
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 || args[0] == "help" || args[0] == "-h" || args[0] == "--help" {
-		usage()
+		usage(os.Stdout)
 		return nil
 	}
 	for _, c := range commands() {
@@ -72,14 +74,17 @@ func run(ctx context.Context, args []string) error {
 			return c.run(ctx, args[1:])
 		}
 	}
-	usage()
-	return usagef("unknown command %q", args[0])
+	var names []string
+	for _, c := range commands() {
+		names = append(names, c.name)
+	}
+	return usagef("there is no command %s%s; see keypulse -h", args[0], didYouMean("", args[0], names))
 }
 
-func usage() {
-	fmt.Fprint(os.Stderr, "Usage: keypulse COMMAND [FLAG…]\n\n")
+func usage(w io.Writer) {
+	fmt.Fprint(w, "usage: keypulse COMMAND [FLAG…]\n\n")
 	for _, c := range commands() {
-		fmt.Fprintf(os.Stderr, "  %-10s %s\n", c.name, c.about)
+		fmt.Fprintf(w, "  %-10s %s\n", c.name, c.about)
 	}
-	fmt.Fprint(os.Stderr, "\n`keypulse COMMAND -h` lists a command's settings.\n")
+	fmt.Fprint(w, "\n`keypulse COMMAND -h` lists a command's settings.\n")
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -45,6 +46,7 @@ func newNode(ctx context.Context, s *settings) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
+	log.Info("starting", zap.String("version", version()), zap.String("go", runtime.Version()))
 	return &node{stack: newStack(ctx, log), settings: s, book: rules.NewBook()}, nil
 }
 
@@ -69,7 +71,7 @@ func (n *node) openLog() error {
 	if n.incarnation, err = client.EnsureTopics(ctx, n.settings.topics()); err != nil {
 		return err
 	}
-	if n.settings.Partitions != int(n.incarnation.Partitions) {
+	if n.settings.partitionsGiven && n.settings.Partitions != int(n.incarnation.Partitions) {
 		n.log.Info("the log keeps the number of partitions that it was made with", zap.Int32("partitions", n.incarnation.Partitions))
 	}
 	return nil
@@ -110,7 +112,21 @@ func (n *node) followRules() error {
 // followKeys keeps the table of API keys up to date.
 func (n *node) followKeys(secret *auth.Secret) error {
 	n.keys = auth.NewTable(secret)
-	return n.follow("API keys", schema.TopicAPIKeys, n.keys.Apply)
+	if err := n.follow("API keys", schema.TopicAPIKeys, n.keys.Apply); err != nil {
+		return err
+	}
+	if err := n.keys.CheckSecret(); err != nil {
+		n.log.Error("no API key works: "+auth.ErrOtherSecret.Error(), zap.String("file", n.settings.SecretFile), zap.Error(err))
+	}
+	return nil
+}
+
+// checkKeys says why API keys do not work on this node, for /readyz, which shows it to everybody.
+func (n *node) checkKeys(context.Context) error {
+	if n.keys.CheckSecret() != nil {
+		return auth.ErrOtherSecret
+	}
+	return nil
 }
 
 // follow starts to read a control topic into a table and returns when everything in it is applied.
@@ -143,11 +159,14 @@ func (n *node) loadSecret() (*auth.Secret, error) {
 
 // newServer makes the HTTP server. Without keys it serves only /healthz, /readyz and /metrics.
 func (n *node) newServer() {
-	cfg := httpapi.Config{Log: n.log.Named("http"), AccessLevel: zap.DebugLevel, Public: []string{"/api/stats"}}
+	cfg := httpapi.Config{Log: n.log.Named("http"), AccessLevel: zap.DebugLevel, Public: []string{"/api/stats"}, Refuse: n.refuse}
 	if n.keys != nil {
 		cfg.Auth = httpapi.Authenticate(n.keys, auth.NewLimiter().Take, time.Now)
 	}
 	n.server = httpapi.New(cfg)
+	if n.keys != nil {
+		n.server.AddCheck("secret", n.checkKeys)
+	}
 }
 
 // addIngest runs the ingest role.

@@ -11,15 +11,32 @@ type role struct {
 	keys bool // it answers requests with API keys
 	db   bool // it talks to ClickHouse
 	book bool // it follows the rules
-	add  func(*node)
+	// limits says that it has some that can be set.
+	limits bool
+	add    func(*node)
+}
+
+// groups are the settings that the role uses.
+func (r role) groups() []group {
+	use := []group{apiGroup, logGroup, kafkaGroup, topicsGroup}
+	if r.keys {
+		use = append([]group{filesGroup}, use...)
+	}
+	if r.db {
+		use = append(use, storeGroup)
+	}
+	if r.limits {
+		use = append(use, limitsGroup)
+	}
+	return use
 }
 
 func runIngest(ctx context.Context, args []string) error {
-	return runRole(ctx, args, role{name: "ingest", keys: true, book: true, add: (*node).addIngest})
+	return runRole(ctx, args, role{name: "ingest", keys: true, book: true, limits: true, add: (*node).addIngest})
 }
 
 func runProcessor(ctx context.Context, args []string) error {
-	return runRole(ctx, args, role{name: "processor", book: true, add: (*node).addProcessor})
+	return runRole(ctx, args, role{name: "processor", book: true, limits: true, add: (*node).addProcessor})
 }
 
 func runSink(ctx context.Context, args []string) error {
@@ -31,12 +48,12 @@ func runQuery(ctx context.Context, args []string) error {
 }
 
 func runRole(ctx context.Context, args []string, r role) error {
-	s, rest, err := parseSettings(r.name, args, nil)
+	s, rest, err := parseSettings(r.name, args, nil, r.groups()...)
 	if err != nil {
 		return err
 	}
-	if len(rest) > 0 {
-		return usagef("%s takes no arguments, got %q", r.name, rest)
+	if err := noArguments(r.name, rest); err != nil {
+		return err
 	}
 	if r.db && s.embeddedClickHouse() {
 		return usagef("%s needs --clickhouse-dsn (KEYPULSE_CLICKHOUSE_DSN)", r.name)
@@ -92,12 +109,12 @@ func (n *node) prepareRole(r role) error {
 
 // runMigrate makes topics and tables.
 func runMigrate(ctx context.Context, args []string) error {
-	s, rest, err := parseSettings("migrate", args, nil)
+	s, rest, err := parseSettings("migrate", args, nil, logGroup, kafkaGroup, topicsGroup, storeGroup)
 	if err != nil {
 		return err
 	}
-	if len(rest) > 0 {
-		return usagef("migrate takes no arguments, got %q", rest)
+	if err := noArguments("migrate", rest); err != nil {
+		return err
 	}
 	if s.embeddedKafka() || s.embeddedClickHouse() {
 		return usagef("migrate needs --kafka-brokers and --clickhouse-dsn; `keypulse up` migrates its own")

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"text/tabwriter"
 	"time"
@@ -16,10 +17,14 @@ import (
 	"keypulse/schema"
 )
 
-const rulesUsage = `usage: keypulse rules apply --tenant T FILE…
+const rulesUsage = `usage: keypulse rules apply --tenant T [--new-tenant] [--skip-tests] FILE…
        keypulse rules check FILE…
+       keypulse rules test FILE…
        keypulse rules list --tenant T
-       keypulse rules show --tenant T ID`
+       keypulse rules show --tenant T ID
+
+check and test need nothing that runs. The others work beside a running KeyPulse, with the settings that it runs with.
+` + "`keypulse rules COMMAND -h` lists them."
 
 // runRules administers rules beside a running installation; check needs none.
 func runRules(ctx context.Context, args []string) error {
@@ -27,6 +32,8 @@ func runRules(ctx context.Context, args []string) error {
 		return usagef("%s", rulesUsage)
 	}
 	switch args[0] {
+	case "help", "-h", "--help":
+		return printUsage(rulesUsage)
 	case "apply":
 		return applyRules(ctx, args[1:])
 	case "check":
@@ -35,8 +42,10 @@ func runRules(ctx context.Context, args []string) error {
 		return listRules(ctx, args[1:])
 	case "show":
 		return showRule(ctx, args[1:])
+	case "test":
+		return testRules(args[1:])
 	}
-	return usagef("unknown command rules %s\n%s", args[0], rulesUsage)
+	return usagef("there is no command rules %s; see keypulse rules -h", args[0])
 }
 
 // readRuleFiles reads and compiles all files; the error names everything that is wrong with any of them.
@@ -70,31 +79,39 @@ func readRuleFiles(files []string) ([]rules.Rule, error) {
 }
 
 func checkRules(args []string) error {
-	if len(args) == 0 {
-		return usagef("usage: keypulse rules check FILE…")
+	set := flag.NewFlagSet("rules check", flag.ContinueOnError)
+	if err := parseFlags(set, args, func(w io.Writer) { writeUsage(w, set.Name(), set) }); err != nil {
+		return err
 	}
-	all, err := readRuleFiles(args)
+	if set.NArg() == 0 {
+		return wrongArguments(set.Name())
+	}
+	all, err := readRuleFiles(set.Args())
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%d rules are good.\n", len(all))
+	verb := "are"
+	if len(all) == 1 {
+		verb = "is"
+	}
+	fmt.Printf("%s %s good.\n", count(len(all), "rule"), verb)
 	return nil
 }
 
-// rulesCommand parses the settings of a command for one tenant.
-func rulesCommand(name string, args []string) (*settings, schema.Tenant, []string, error) {
+// rulesCommand parses the settings of a command for one tenant; more declares its own flags.
+func rulesCommand(name string, args []string, more func(*flag.FlagSet)) (*settings, schema.Tenant, []string, error) {
 	var tenant string
-	s, rest, err := parseSettings("rules "+name, args, func(fs *flag.FlagSet) {
-		fs.StringVar(&tenant, "tenant", "", "the company whose rules they are")
-	})
+	s, rest, err := parseSettings(name, args, func(fs *flag.FlagSet) {
+		fs.StringVar(&tenant, "tenant", "", "the `company` whose rules they are")
+		if more != nil {
+			more(fs)
+		}
+	}, adminGroups...)
 	if err != nil {
 		return nil, "", nil, err
 	}
-	t, err := schema.ParseTenant(tenant)
-	if err != nil {
-		return nil, "", nil, usagef("--tenant: %v", err)
-	}
-	return s, t, rest, nil
+	t, err := parseTenant(tenant)
+	return s, t, rest, err
 }
 
 // withBook runs f beside a running installation with all rules.
@@ -114,18 +131,35 @@ func withBook(ctx context.Context, s *settings, f func(context.Context, *broker.
 }
 
 func applyRules(ctx context.Context, args []string) error {
-	s, tenant, files, err := rulesCommand("apply", args)
+	var newTenant, skipTests bool
+	s, tenant, files, err := rulesCommand("rules apply", args, func(fs *flag.FlagSet) {
+		fs.BoolVar(&newTenant, "new-tenant", false, "the company has no API key yet, and that is no typing error")
+		fs.BoolVar(&skipTests, "skip-tests", false, "apply rules even when their own tests fail")
+	})
 	if err != nil {
 		return err
 	}
 	if len(files) == 0 {
-		return usagef("usage: keypulse rules apply --tenant T FILE…")
+		return wrongArguments("rules apply")
 	}
 	all, err := readRuleFiles(files)
 	if err != nil {
 		return err
 	}
+	if !skipTests {
+		if err := testBeforeApply(files, all); err != nil {
+			return err
+		}
+	}
 	return withBook(ctx, s, func(ctx context.Context, c *broker.Client, book *rules.Book) error {
+		if !newTenant {
+			if err := checkTenant(ctx, c, tenant); err != nil {
+				return err
+			}
+		}
+		if err := checkApply(ctx, c, tenant, all); err != nil {
+			return err
+		}
 		for _, r := range all {
 			version, changed, err := applyRule(ctx, c, book, tenant, r)
 			if err != nil {
@@ -141,21 +175,82 @@ func applyRules(ctx context.Context, args []string) error {
 	})
 }
 
-// applyRule makes a rule the tenant's, as a new version unless it is the current one already.
-func applyRule(ctx context.Context, c *broker.Client, book *rules.Book, tenant schema.Tenant, r rules.Rule) (version int64, changed bool, err error) {
-	text, err := json.Marshal(r)
+// checkTenant makes sure that a tenant exists: it has an API key, be it a revoked one.
+func checkTenant(ctx context.Context, c *broker.Client, tenant schema.Tenant) error {
+	table, err := readKeys(ctx, c, nil)
 	if err != nil {
-		return 0, false, fmt.Errorf("encode rule %s: %w", r.ID, err)
+		return err
 	}
-	current, ok := book.Rule(tenant, r.ID)
-	if ok && !current.Deleted {
-		if old, err := json.Marshal(current.Rule); err == nil && bytes.Equal(old, text) {
-			return current.Version, false, nil
+	if len(table.List(tenant)) > 0 {
+		return nil
+	}
+	var known []string
+	for _, e := range table.List("") {
+		known = append(known, string(e.Tenant))
+	}
+	return fmt.Errorf("apply rules: tenant %s has no API key%s; for a tenant that is yet to come, say --new-tenant",
+		tenant, didYouMean("", string(tenant), known))
+}
+
+// checkApply says what is wrong with the rules beside those that the tenant has, before any of them is written: it
+// applies them to a book of its own.
+func checkApply(ctx context.Context, c *broker.Client, tenant schema.Tenant, all []rules.Rule) error {
+	book, err := readBook(ctx, c)
+	if err != nil {
+		return err
+	}
+	var wrong []error
+	for _, r := range all {
+		record, _, err := nextVersion(book, tenant, r)
+		if err != nil {
+			wrong = append(wrong, err)
+			continue
+		}
+		if record == nil {
+			continue
+		}
+		value, err := json.Marshal(record)
+		if err == nil {
+			err = book.Apply(book.Rev(), schema.RecordKey(tenant, r.ID), value)
+		}
+		if err != nil {
+			wrong = append(wrong, fmt.Errorf("apply rule %s: %w", r.ID, err))
 		}
 	}
-	record := schema.RuleRecord{
-		Tenant: tenant, ID: r.ID, Version: current.Version + 1, Rule: text,
-		By: "keypulse rules apply", At: schema.MillisOf(time.Now()),
+	if wrong != nil {
+		return fmt.Errorf("nothing is applied:\n%w", errors.Join(wrong...))
+	}
+	return nil
+}
+
+// nextVersion makes the record that makes r the tenant's, nil when it is already; then version is the current one. Its
+// error says which limit leaves no room for the rule.
+func nextVersion(book *rules.Book, tenant schema.Tenant, r rules.Rule) (record *schema.RuleRecord, version int64, err error) {
+	program, err := rules.Compile(r)
+	if err != nil {
+		return nil, 0, fmt.Errorf("compile rule %s: %w", r.ID, err)
+	}
+	current, ok := book.Rule(tenant, r.ID)
+	next, err := rules.Record(tenant, program.Rule(), current.Version+1, "keypulse rules apply", schema.MillisOf(time.Now()))
+	if err != nil {
+		return nil, 0, err
+	}
+	if ok && !current.Deleted {
+		if old, err := json.Marshal(current.Rule); err == nil && bytes.Equal(old, next.Rule) {
+			return nil, current.Version, nil
+		}
+	}
+	if err := book.Fits(tenant, program); err != nil {
+		return nil, 0, fmt.Errorf("rule %s is one too many: %w", r.ID, err)
+	}
+	return &next, next.Version, nil
+}
+
+// applyRule makes a rule the tenant's, as a new version unless it is the current one already.
+func applyRule(ctx context.Context, c *broker.Client, book *rules.Book, tenant schema.Tenant, r rules.Rule) (version int64, changed bool, err error) {
+	record, version, err := nextVersion(book, tenant, r)
+	if err != nil || record == nil {
+		return version, false, err
 	}
 	offset, err := appendControl(ctx, c, schema.TopicRules, schema.RecordKey(tenant, r.ID), record)
 	if err != nil {
@@ -172,12 +267,15 @@ func applyRule(ctx context.Context, c *broker.Client, book *rules.Book, tenant s
 	if now, ok := book.Rule(tenant, r.ID); !ok || now.Offset != offset {
 		return 0, false, fmt.Errorf("apply rule %s: %w", r.ID, errChanged)
 	}
-	return record.Version, true, nil
+	return version, true, nil
 }
 
 func listRules(ctx context.Context, args []string) error {
-	s, tenant, _, err := rulesCommand("list", args)
+	s, tenant, rest, err := rulesCommand("rules list", args, nil)
 	if err != nil {
+		return err
+	}
+	if err := noArguments("rules list", rest); err != nil {
 		return err
 	}
 	return withBook(ctx, s, func(_ context.Context, _ *broker.Client, book *rules.Book) error {
@@ -185,28 +283,26 @@ func listRules(ctx context.Context, args []string) error {
 		fmt.Fprintln(w, "ID\tVERSION\tENABLED\tMODE\tSEVERITY\tSCORE\tDEDUP\tCHANGED\tNAME")
 		for _, v := range book.Rules(tenant) {
 			r := v.Rule
-			fmt.Fprintf(w, "%s\t%d\t%t\t%s\t%s\t%d\t%s\t%s\t%s\n", r.ID, v.Version, r.Enabled, r.Mode, r.Severity, r.Score, r.Dedup, v.At, r.Name)
+			fmt.Fprintf(w, "%s\t%d\t%t\t%s\t%s\t%d\t%s\t%s\t%s\n", r.ID, v.Version, r.Enabled, r.Mode, r.Severity, r.Score, shortDuration(r.Dedup), v.At, r.Name)
 		}
 		return w.Flush()
 	})
 }
 
 func showRule(ctx context.Context, args []string) error {
-	s, tenant, rest, err := rulesCommand("show", args)
+	s, tenant, rest, err := rulesCommand("rules show", args, nil)
 	if err != nil {
 		return err
 	}
 	if len(rest) != 1 {
-		return usagef("usage: keypulse rules show --tenant T ID")
+		return wrongArguments("rules show")
 	}
 	return withBook(ctx, s, func(_ context.Context, _ *broker.Client, book *rules.Book) error {
 		v, ok := book.Rule(tenant, rest[0])
 		if !ok || v.Deleted {
 			return fmt.Errorf("show rule %s: tenant %s has none with this id", rest[0], tenant)
 		}
-		out := json.NewEncoder(os.Stdout)
-		out.SetIndent("", "  ")
-		return out.Encode(struct {
+		return printJSON("  ", struct {
 			Version int64         `json:"version"`
 			By      string        `json:"by"`
 			At      schema.Millis `json:"at"`

@@ -1,13 +1,11 @@
 package main
 
 import (
-	"bufio"
 	"errors"
 	"flag"
 	"fmt"
 	"io/fs"
 	"net"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -39,6 +37,8 @@ type settings struct {
 	MinInSync     int
 	Retention     time.Duration
 	RetentionMB   int64
+	// partitionsGiven says that somebody has asked for a number of partitions.
+	partitionsGiven bool
 
 	ClickHouseDSN          string
 	ClickHouseNativeListen string
@@ -51,125 +51,79 @@ type settings struct {
 	KeysPerTenant int
 }
 
-// flags declares the settings in fs.
-func (s *settings) flags(fs *flag.FlagSet) {
-	fs.StringVar(&s.Data, "data", "./data", "folder of the embedded log and engine, and of the secret")
-	fs.StringVar(&s.Listen, "listen", "127.0.0.1:8080", "address of the HTTP API")
-	fs.StringVar(&s.SecretFile, "secret-file", "", "file with the HMAC secret that all nodes share (default DATA/secret)")
+// group is the settings of one concern. A command's -h shows the groups that it uses; every command takes all.
+type group struct {
+	title   string
+	declare func(*settings, *flag.FlagSet)
+}
+
+var (
+	filesGroup  = group{"files", (*settings).fileFlags}
+	apiGroup    = group{"API", (*settings).apiFlags}
+	logGroup    = group{"its own log", (*settings).logFlags}
+	kafkaGroup  = group{"Kafka", (*settings).kafkaFlags}
+	topicsGroup = group{"new topics", (*settings).topicFlags}
+	storeGroup  = group{"ClickHouse", (*settings).storeFlags}
+	engineGroup = group{"embedded ClickHouse", (*settings).engineFlags}
+	limitsGroup = group{"limits", (*settings).limitFlags}
+)
+
+// allGroups are all settings, in the order in which -h and the docs show them.
+var allGroups = []group{filesGroup, apiGroup, logGroup, kafkaGroup, topicsGroup, storeGroup, engineGroup, limitsGroup}
+
+// The settings of commands that work beside a running installation.
+var (
+	adminGroups  = []group{kafkaGroup}
+	apiKeyGroups = []group{filesGroup, kafkaGroup}
+)
+
+func (s *settings) fileFlags(fs *flag.FlagSet) {
+	fs.StringVar(&s.Data, "data", "./data", "`folder` of the embedded log and engine, and of the secret")
+	fs.StringVar(&s.SecretFile, "secret-file", "", "`file` with the HMAC secret that all nodes share (default DATA/secret)")
+}
+
+func (s *settings) apiFlags(fs *flag.FlagSet) {
+	fs.StringVar(&s.Listen, "listen", "127.0.0.1:8080", "`address` of the HTTP API, of health and of metrics")
+}
+
+func (s *settings) logFlags(fs *flag.FlagSet) {
 	fs.StringVar(&s.LogLevel, "log-level", "info", "debug, info, warn or error")
 	fs.StringVar(&s.LogFormat, "log-format", "console", "console or json")
+}
 
-	fs.StringVar(&s.KafkaListen, "kafka-listen", "127.0.0.1:9092", "address of the embedded Kafka")
-	fs.StringVar(&s.KafkaBrokers, "kafka-brokers", "", "host:port,… of a Kafka cluster to use instead of the embedded one")
+func (s *settings) kafkaFlags(fs *flag.FlagSet) {
+	fs.StringVar(&s.KafkaListen, "kafka-listen", "127.0.0.1:9092", "`address` of the embedded Kafka")
+	fs.StringVar(&s.KafkaBrokers, "kafka-brokers", "", "`host:port,…` of a Kafka cluster to use instead of the embedded one")
 	fs.BoolVar(&s.KafkaTLS, "kafka-tls", false, "talk TLS to Kafka")
-	fs.StringVar(&s.KafkaCAFile, "kafka-ca-file", "", "PEM bundle that signs the brokers' certificates (default: the system's)")
+	fs.StringVar(&s.KafkaCAFile, "kafka-ca-file", "", "PEM `file` that signs the brokers' certificates (default: the system's)")
 	fs.StringVar(&s.KafkaSASL, "kafka-sasl", "", "plain, scram-sha-256 or scram-sha-512")
 	fs.StringVar(&s.KafkaUser, "kafka-user", "", "SASL user")
 	fs.StringVar(&s.KafkaPassword, "kafka-password", "", "SASL password")
+}
+
+func (s *settings) topicFlags(fs *flag.FlagSet) {
 	fs.IntVar(&s.Partitions, "partitions", 0, "partitions of a new log, fixed for its life (default 8 embedded, else 64)")
-	fs.IntVar(&s.Replicas, "replicas", -1, "replicas of new topics (-1: the cluster's default)")
-	fs.IntVar(&s.MinInSync, "min-insync-replicas", 0, "min.insync.replicas of new topics (0: the cluster's default)")
-	fs.DurationVar(&s.Retention, "log-retention", 0, "how long a new log keeps events; 0 = no bound by age")
-	fs.Int64Var(&s.RetentionMB, "log-retention-mb", 0, "MiB that each partition of a new log keeps (default 1024 embedded, else no bound)")
+	fs.IntVar(&s.Replicas, "replicas", -1, "replicas of new topics; -1: the cluster's default")
+	fs.IntVar(&s.MinInSync, "min-insync-replicas", 0, "min.insync.replicas of new topics; 0: the cluster's default")
+	fs.DurationVar(&s.Retention, "log-retention", 0, "how long a new log keeps events; 0: no bound by age")
+	fs.Int64Var(&s.RetentionMB, "log-retention-mb", 0, "`MiB` that each partition of a new log keeps (default 1024 embedded, else no bound)")
+}
 
-	fs.StringVar(&s.ClickHouseDSN, "clickhouse-dsn", "", "clickhouse://user:password@host:9000/keypulse to use instead of the embedded engine")
-	fs.StringVar(&s.ClickHouseNativeListen, "clickhouse-native-listen", "127.0.0.1:9000", "native address of the embedded ClickHouse")
-	fs.StringVar(&s.ClickHouseHTTPListen, "clickhouse-http-listen", "127.0.0.1:8123", "HTTP address of the embedded ClickHouse")
-	fs.StringVar(&s.ClickHouseBin, "clickhouse-bin", "", "a clickhouse binary (25.8 or later) to run instead of the library")
-	fs.StringVar(&s.ClickHouseLib, "clickhouse-lib", "", "path of libchdb.so (default: where make put it)")
+func (s *settings) storeFlags(fs *flag.FlagSet) {
+	fs.StringVar(&s.ClickHouseDSN, "clickhouse-dsn", "", "`clickhouse://user:password@host:9000/keypulse` to use instead of the embedded engine")
+}
 
+func (s *settings) engineFlags(fs *flag.FlagSet) {
+	fs.StringVar(&s.ClickHouseNativeListen, "clickhouse-native-listen", "127.0.0.1:9000", "native `address` of the embedded ClickHouse")
+	fs.StringVar(&s.ClickHouseHTTPListen, "clickhouse-http-listen", "127.0.0.1:8123", "HTTP `address` of the embedded ClickHouse")
+	fs.StringVar(&s.ClickHouseBin, "clickhouse-bin", "", "clickhouse `binary` (25.8 or later) to run instead of the library")
+	fs.StringVar(&s.ClickHouseLib, "clickhouse-lib", "", "`path` of libchdb.so (default: where make put it)")
+}
+
+func (s *settings) limitFlags(fs *flag.FlagSet) {
 	fs.BoolVar(&s.FSync, "fsync", false, "fsync before acknowledging: a power cut takes nothing, each answer waits for the disk")
 	fs.DurationVar(&s.VerdictWait, "verdict-wait", 250*time.Millisecond, "how long a POST waits for the processor")
 	fs.IntVar(&s.KeysPerTenant, "keys-per-tenant", 1_000_000, "keys with window state, of a tenant in a partition")
-}
-
-// parseSettings reads the settings of a command; more declares its own flags. It returns the arguments that are left.
-func parseSettings(name string, args []string, more func(*flag.FlagSet)) (*settings, []string, error) {
-	set := flag.NewFlagSet("keypulse "+name, flag.ContinueOnError)
-	s := new(settings)
-	s.flags(set)
-	own := 0
-	set.VisitAll(func(*flag.Flag) { own++ })
-	file := set.String("config", "", "file of KEYPULSE_*=value lines")
-	if more != nil {
-		more(set)
-	}
-	if err := set.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return nil, nil, err
-		}
-		return nil, nil, usagef("%v", err)
-	}
-	if err := fillSettings(set, *file); err != nil {
-		return nil, nil, err
-	}
-	return s, set.Args(), s.finish()
-}
-
-// fillSettings sets the flags that the command line left out from the environment, then from the file.
-func fillSettings(set *flag.FlagSet, file string) error {
-	given := map[string]bool{}
-	set.Visit(func(f *flag.Flag) { given[f.Name] = true })
-	if file == "" && !given["config"] {
-		file = os.Getenv("KEYPULSE_CONFIG")
-	}
-	fromFile, err := readSettingsFile(file)
-	if err != nil {
-		return err
-	}
-	var failed error
-	known := map[string]bool{}
-	set.VisitAll(func(f *flag.Flag) {
-		name := variable(f.Name)
-		known[name] = true
-		value, ok := os.LookupEnv(name)
-		if !ok {
-			value, ok = fromFile[name]
-		}
-		if !ok || given[f.Name] || failed != nil {
-			return
-		}
-		if err := set.Set(f.Name, value); err != nil {
-			failed = usagef("%s: %v", name, err)
-		}
-	})
-	for name := range fromFile {
-		if !known[name] && failed == nil {
-			failed = usagef("%s: %s is no setting", file, name)
-		}
-	}
-	return failed
-}
-
-// variable is the environment's name of a flag.
-func variable(flagName string) string {
-	return "KEYPULSE_" + strings.ToUpper(strings.ReplaceAll(flagName, "-", "_"))
-}
-
-// readSettingsFile reads KEYPULSE_*=value lines; blank lines and those that start with # are passed over.
-func readSettingsFile(path string) (map[string]string, error) {
-	values := map[string]string{}
-	if path == "" {
-		return values, nil
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("read settings: %w", err)
-	}
-	defer f.Close()
-	lines := bufio.NewScanner(f)
-	for n := 1; lines.Scan(); n++ {
-		line := strings.TrimSpace(lines.Text())
-		if line == "" || line[0] == '#' {
-			continue
-		}
-		name, value, ok := strings.Cut(line, "=")
-		if !ok {
-			return nil, usagef("%s:%d: no = in %q", path, n, line)
-		}
-		values[strings.TrimSpace(name)] = strings.TrimSpace(value)
-	}
-	return values, lines.Err()
 }
 
 // finish fills in the defaults that depend on other settings.
@@ -182,7 +136,8 @@ func (s *settings) finish() error {
 	if s.SecretFile == "" {
 		s.SecretFile = filepath.Join(s.Data, "secret")
 	}
-	if s.Partitions == 0 {
+	s.partitionsGiven = s.Partitions != 0
+	if !s.partitionsGiven {
 		s.Partitions = 64
 		if s.embeddedKafka() {
 			s.Partitions = 8

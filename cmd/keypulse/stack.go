@@ -64,7 +64,11 @@ func (s *stack) onStop(name string, stop func(context.Context) error) {
 // wait blocks until the process is to stop, stops the parts, and returns why, nil when it was asked to.
 func (s *stack) wait() error {
 	<-s.ctx.Done()
-	return s.stop()
+	s.log.Info("stopping", zap.String("cause", context.Cause(s.ctx).Error()))
+	began := time.Now()
+	err := s.stop()
+	s.log.Info("stopped", zap.Duration("took", time.Since(began)))
+	return err
 }
 
 // stop ends all parts in reverse order and returns the failure that began it or came up meanwhile.

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"time"
 
+	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
 	"keypulse/internal/auth"
@@ -24,12 +26,12 @@ const minFreeDisk = 512 << 20
 
 // runUp runs all roles in one process.
 func runUp(ctx context.Context, args []string) error {
-	s, rest, err := parseSettings("up", args, nil)
+	s, rest, err := parseSettings("up", args, nil, allGroups...)
 	if err != nil {
 		return err
 	}
-	if len(rest) > 0 {
-		return usagef("up takes no arguments, got %q", rest)
+	if err := noArguments("up", rest); err != nil {
+		return err
 	}
 	lock, err := lockData(s.Data)
 	if err != nil {
@@ -117,6 +119,9 @@ func (n *node) startLogAndTables() (apiKey string, err error) {
 		if err != nil {
 			return "", err
 		}
+		if !isLoopback(s.KafkaListen) {
+			n.log.Warn("the embedded Kafka has no authentication: who reaches its address can read events and write API keys", zap.String("address", s.KafkaListen))
+		}
 		n.onStop("Kafka broker", func(context.Context) error {
 			b.Close()
 			return nil
@@ -145,6 +150,16 @@ func (n *node) startLogAndTables() (apiKey string, err error) {
 	return n.firstKey(secret)
 }
 
+// isLoopback reports whether only this machine reaches an address.
+func isLoopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
 // firstKey makes the tenant demo and its API key.
 func (n *node) firstKey(secret *auth.Secret) (string, error) {
 	ctx, cancel := n.starting()
@@ -169,7 +184,8 @@ func (n *node) startStore(dsn string, ready func(context.Context) error) error {
 	return nil
 }
 
-// guardDisk watches the data folder's free space and refuses events while there is too little.
+// guardDisk watches the data folder's free space and refuses events, and what else the API writes, while there is too
+// little.
 func (n *node) guardDisk() func(context.Context) error {
 	var free atomic.Uint64
 	look := func() {

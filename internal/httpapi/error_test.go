@@ -40,8 +40,8 @@ func errorRoutes(app *fiber.App) {
 		_ = c.Status(200).SendString("half an answer")
 		panic("secret detail")
 	})
-	app.Get("/api/nil", func(*fiber.Ctx) error {
-		var b []byte
+	app.Get("/api/nil", func(c *fiber.Ctx) error {
+		b := []byte(c.Query("none"))
 		b[len(b)] = 1 // a bug as they happen
 		return nil
 	})

@@ -40,7 +40,7 @@ func (s *Store) change(number uint32, k *key) {
 	}
 	k.changed = true
 	s.changes.keys = append(s.changes.keys, number)
-	s.changes.bytes += k.bytes()
+	s.changes.bytes += k.bytes(&s.rooms)
 }
 
 // forget notes that a key is gone.
@@ -102,7 +102,7 @@ func (s *Store) appendKey(b []byte, k *key) []byte {
 	b = append(b, 1)
 	b = binary.AppendUvarint(b, uint64(k.tenant))
 	b = binary.AppendVarint(b, k.used)
-	return k.append(b, s.order[k.tenant])
+	return s.appendState(b, k, s.order[k.tenant])
 }
 
 // appendPass appends keys from the pass on until they are about so many bytes, and the mark of the end.
@@ -161,7 +161,9 @@ func (s *Store) applyLayout(layout *tenant) {
 // drop forgets a key that is in no list yet.
 func (s *Store) drop(t *tenant, name string) {
 	if number, ok := t.keys[name]; ok {
-		s.bytes -= s.keys.at(number).bytes()
+		k := s.keys.at(number)
+		s.fixed -= k.fixedBytes()
+		s.free(k)
 		delete(t.keys, name)
 		s.keys.release(number)
 	}
@@ -172,18 +174,18 @@ func (s *Store) applyKey(r *reader) {
 	if t == nil {
 		return
 	}
-	used := r.varint()
-	k := r.key(t)
-	if r.failed || k.name == "" {
+	used, name := r.varint(), r.text()
+	if r.failed || name == "" {
 		r.failed = true
 		return
 	}
-	k.tenant, k.used = t.index, used
-	s.drop(t, k.name)
+	s.drop(t, name)
 	number := s.keys.take()
-	*s.keys.at(number) = k
+	k := s.keys.at(number)
+	*k = key{name: name, used: used, tenant: t.index, layout: t.layout}
+	s.readKey(r, k, t)
 	t.keys[k.name] = number
-	s.bytes += k.bytes()
+	s.fixed += k.fixedBytes()
 }
 
 // tenant reads a tenant's number.

@@ -13,7 +13,7 @@ import (
 // The layouts of tenants and the states of keys as bytes: what changes are made of. A key that is restored answers
 // every later event as the one that was written would, to the last bit.
 
-const codecVersion = 1
+const codecVersion = 2
 
 var errCorrupt = errors.New("it is cut off or corrupt")
 

@@ -8,67 +8,77 @@ import (
 	"keypulse/schema"
 )
 
-// append writes the key without the states of aggregates that the tenant has dropped.
-func (k *key) append(b []byte, t *tenant) []byte {
+// appendState writes the key without the states of aggregates that the tenant has dropped.
+func (s *Store) appendState(b []byte, k *key, t *tenant) []byte {
 	b = appendText(b, k.name)
 	b = binary.AppendVarint(b, int64(k.clock))
 	b = appendBool(b, k.resting)
-	live := 0
-	for i := range k.states {
-		if _, ok := t.live[k.states[i].slot]; ok {
+	states, live := k.states(&s.rooms), 0
+	for i := range states {
+		if _, ok := t.live[states[i].slot]; ok {
 			live++
 		}
 	}
 	b = binary.AppendUvarint(b, uint64(live))
-	for i := range k.states {
-		if call, ok := t.live[k.states[i].slot]; ok {
-			b = k.states[i].append(b, call)
+	for i := range states {
+		if call, ok := t.live[states[i].slot]; ok {
+			st := s.rooms.open(&states[i])
+			b = st.append(b, call, k.clock)
 		}
 	}
 	return b
 }
 
-func (r *reader) key(t *tenant) key {
-	k := key{name: r.text(), clock: schema.Millis(r.varint()), resting: r.bool(), layout: t.layout}
-	n := r.uvarint(rules.MaxAggregates)
-	if n > 0 {
-		k.states = make([]state, 0, n)
+// readKey reads what appendState wrote after the key's name.
+func (s *Store) readKey(r *reader, k *key, t *tenant) {
+	k.clock, k.resting = schema.Millis(r.varint()), r.bool()
+	n := int(r.uvarint(rules.MaxAggregates))
+	if n == 0 {
+		return
 	}
-	for range n {
-		k.states = append(k.states, r.state(t))
+	s.resize(k, n)
+	k.n = uint16(n)
+	states := k.states(&s.rooms)
+	clear(states)
+	for i := range states {
+		st := s.rooms.open(&states[i])
+		r.state(&st, t, k.clock)
 	}
-	return k
 }
 
 // append writes the entries in their order, and with them the size of their room and where they begin in it: sums
 // are added up in blocks of the room, and have to be again.
-func (s *state) append(b []byte, call rules.Call) []byte {
+func (s *opened) append(b []byte, call rules.Call, clock schema.Millis) []byte {
 	b = binary.AppendUvarint(b, uint64(s.slot))
-	b = binary.AppendVarint(b, int64(s.newest))
+	b = binary.AppendVarint(b, int64(clock-s.newest))
 	b = binary.AppendUvarint(b, uint64(len(s.entries)))
 	b = binary.AppendUvarint(b, uint64(s.head))
 	b = binary.AppendUvarint(b, uint64(s.n))
-	switch shape(call) {
-	case hashes:
-		low, high, seen := s.columns()
-		for _, column := range [][]uint32{low, high, seen} {
-			for _, word := range column {
-				b = binary.LittleEndian.AppendUint32(b, word)
-			}
-		}
-	case times, numbers:
-		for i := range int(s.n) {
-			for _, word := range s.at(i, entryWords(call)) {
-				b = binary.LittleEndian.AppendUint32(b, word)
-			}
-		}
-	default:
+	for _, words := range s.used(call) {
+		b = appendWords(b, words)
 	}
 	b = appendBool(b, s.merged != nil)
 	if s.merged != nil {
 		b = s.merged.append(b)
 	}
 	return b
+}
+
+// used is the part of the room that holds entries: the columns of a hash, the two ends of a ring.
+func (s *opened) used(call rules.Call) [3][]uint32 {
+	if s.n == 0 || len(s.entries) == 0 {
+		return [3][]uint32{}
+	}
+	if shape(call) == hashes {
+		low, high, seen := s.columns()
+		return [3][]uint32{low, high, seen}
+	}
+	words := entryWords(call)
+	from, to := int(s.head)*words, (int(s.head)+int(s.n))*words
+	if to <= len(s.entries) {
+		return [3][]uint32{s.entries[from:to]}
+	}
+	return [3][]uint32{s.entries[from:], s.entries[:to-len(s.entries)]}
 }
 
 func entryWords(call rules.Call) int {
@@ -82,56 +92,52 @@ func entryWords(call rules.Call) int {
 	}
 }
 
-func (r *reader) state(t *tenant) state {
-	s := state{slot: uint32(r.uvarint(math.MaxUint32)), newest: schema.Millis(r.varint())}
+// state reads a state, which is empty. What a damaged input claims is checked before it takes room.
+func (r *reader) state(s *opened, t *tenant, clock schema.Millis) {
+	s.slot, s.newest = uint32(r.uvarint(math.MaxUint32)), clock-schema.Millis(r.varint())
 	call := t.live[s.slot]
 	words := entryWords(call)
 	room := int(r.uvarint(maxRecent * numberWords))
 	head, n := int(r.uvarint(maxRecent)), int(r.uvarint(maxExact))
-	if words == 0 {
-		s.n = uint16(n)
-	} else if room%words != 0 || n > room/words || 4*n*words > len(r.b) {
+	if words > 0 && !fits(room, head, n, words, shape(call) == hashes) || 4*n*words > len(r.b) || words == 0 && room > 0 {
 		r.failed = true
-		return s
+		return
 	}
+	s.setRoom(room)
 	s.head, s.n = uint16(head), uint16(n)
-	if room > 0 {
-		s.entries = make([]uint32, room)
+	for _, list := range s.used(call) {
+		r.words(list)
 	}
-	switch shape(call) {
-	case hashes:
-		if head+n > room/hashWords {
-			r.failed = true
-			return s
-		}
-		low, high, seen := s.columns()
-		for _, column := range [][]uint32{low, high, seen} {
-			for i := range column {
-				column[i] = r.word()
-			}
-		}
-	case times, numbers:
-		for i := range n {
-			for w, entry := 0, s.at(i, words); w < words; w++ {
-				entry[w] = r.word()
-			}
-		}
-	default:
+	switch {
+	case n == 0:
+	case shape(call) == hashes:
+		s.noteOldest()
+	case words > 0:
+		s.oldest = s.at(0, words)[0]
 	}
 	if r.bool() {
-		s.merged = r.merged()
+		s.setMerged(r.merged(len(s.entries) / numberWords))
 		if s.merged.blocks != nil {
 			s.restoreBlocks(call == rules.Stddev)
 		}
 	}
-	return s
 }
 
-// restoreBlocks summarises the blocks anew. Those that are not whole get a summary that nobody reads.
-func (s *state) restoreBlocks(spread bool) {
-	s.merged.blocks = make([]summary, len(s.entries)/numberWords/blockEntries)
-	for b := range s.merged.blocks {
-		s.merged.blocks[b] = s.block(b, spread)
+// fits reports whether n entries from head on can be in the room: in a ring of a power of two, or in columns.
+func fits(room, head, n, words int, columns bool) bool {
+	size := room / words
+	if room%words != 0 || size&(size-1) != 0 || n > size || head > size {
+		return false
+	}
+	return !columns && (head < size || size == 0) || columns && head+n <= size
+}
+
+// restoreBlocks summarises the blocks anew, those that are not whole but for the last one without meaning.
+func (s *opened) restoreBlocks(spread bool) {
+	end := (int(s.head) + int(s.n)) & (len(s.entries)/numberWords - 1)
+	for i := range len(s.entries) / numberWords { // from the place after the last entry round to it
+		place := (end + i) & (len(s.entries)/numberWords - 1)
+		s.merged.blocks.append(place, number(s.entries[place*numberWords:]), spread)
 	}
 }
 
@@ -153,10 +159,11 @@ func (m *merged) append(b []byte) []byte {
 	return b
 }
 
-func (r *reader) merged() *merged {
+// merged reads what is merged beyond a ring of size entries.
+func (r *reader) merged(size int) *merged {
 	m := &merged{}
 	if r.bool() {
-		m.blocks = []summary{}
+		m.blocks = newBlocks(size)
 	}
 	n := r.uvarint(maxSlices)
 	for range n {

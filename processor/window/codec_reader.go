@@ -1,6 +1,9 @@
 package window
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"slices"
+)
 
 func appendText(b []byte, s string) []byte {
 	b = binary.AppendUvarint(b, uint64(len(s)))
@@ -12,6 +15,16 @@ func appendBool(b []byte, v bool) []byte {
 		return append(b, 1)
 	}
 	return append(b, 0)
+}
+
+// appendWords appends the words, each in four bytes.
+func appendWords(b []byte, words []uint32) []byte {
+	n := len(b)
+	b = slices.Grow(b, wordBytes*len(words))[:n+wordBytes*len(words)]
+	for to := b[n:]; len(words) > 0; to, words = to[wordBytes:], words[1:] {
+		binary.LittleEndian.PutUint32(to, words[0])
+	}
+	return b
 }
 
 // reader reads what a store wrote. After an error everything reads as zero.
@@ -35,6 +48,17 @@ func (r *reader) byte() byte   { return r.bytes(1)[0] }
 func (r *reader) bool() bool   { return r.byte() != 0 }
 func (r *reader) word() uint32 { return binary.LittleEndian.Uint32(r.bytes(4)) }
 func (r *reader) long() uint64 { return binary.LittleEndian.Uint64(r.bytes(8)) }
+
+// words fills the list.
+func (r *reader) words(list []uint32) {
+	b := r.bytes(wordBytes * len(list))
+	if r.failed {
+		return
+	}
+	for i := range list {
+		list[i] = binary.LittleEndian.Uint32(b[wordBytes*i:])
+	}
+}
 
 func (r *reader) varint() int64 {
 	v, n := binary.Varint(r.b)

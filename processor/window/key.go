@@ -1,7 +1,6 @@
 package window
 
 import (
-	"slices"
 	"time"
 	"unsafe"
 
@@ -24,7 +23,7 @@ type tenant struct {
 	// The layout: each aggregate has a slot, a number that is never given twice, so that state of an aggregate that
 	// was dropped is never taken for that of another.
 	set      *rules.Set
-	slots    []uint32          // by the set's numbers
+	plans    []plan            // by the set's numbers
 	byKey    map[string]uint32 // by [rules.Aggregate.Key]
 	live     map[uint32]rules.Call
 	nextSlot uint32
@@ -37,6 +36,15 @@ type tenant struct {
 
 	round  uint64
 	values []cachedValue // by the set's numbers
+}
+
+// plan is what it takes to keep an aggregate.
+type plan struct {
+	window schema.Millis
+	slot   uint32
+	place  uint16 // where the last key had the state; most keys have it there
+	call   rules.Call
+	shape  entryShape
 }
 
 // cachedValue is the value of an aggregate for the event of a round.
@@ -56,7 +64,7 @@ func newTenant(name schema.Tenant) *tenant {
 func (t *tenant) adopt(set *rules.Set) {
 	aggregates := set.Aggregates()
 	byKey, live := make(map[string]uint32, len(aggregates)), make(map[uint32]rules.Call, len(aggregates))
-	t.set, t.slots, t.values = set, make([]uint32, len(aggregates)), make([]cachedValue, len(aggregates))
+	t.set, t.plans, t.values = set, make([]plan, len(aggregates)), make([]cachedValue, len(aggregates))
 	kept := 0
 	for i, a := range aggregates {
 		slot, ok := t.byKey[a.Key()]
@@ -66,7 +74,8 @@ func (t *tenant) adopt(set *rules.Set) {
 			slot = t.nextSlot
 			t.nextSlot++
 		}
-		t.slots[i], byKey[a.Key()], live[slot] = slot, slot, a.Call
+		t.plans[i] = plan{window: millis(a.Window), slot: slot, place: uint16(i), call: a.Call, shape: shape(a.Call)}
+		byKey[a.Key()], live[slot] = slot, a.Call
 	}
 	if kept < len(t.byKey) {
 		t.layout++
@@ -84,8 +93,9 @@ func (t *tenant) idle(k *key, latest schema.Millis) bool {
 type key struct {
 	name         string
 	clock        schema.Millis // the largest created_at so far
-	states       []state       // by rising slot; an aggregate that never matched has none
 	used         int64         // the number of its last event in the store: the order of the tenant's list
+	block        uint32        // of its states, by rising slot; an aggregate that never matched has none
+	n, room      uint16        // states
 	older, newer uint32        // in the tenant's list
 	tenant       uint32        // in the store's order
 	layout       uint32        // of the tenant, when the states were last looked through
@@ -96,79 +106,116 @@ type key struct {
 // perKey is what a key costs besides its states and its name: the struct and its place in the tenant's map.
 const perKey = int(unsafe.Sizeof(key{})) + 32
 
-func (k *key) bytes() int {
-	sum := perKey + len(k.name) + cap(k.states)*stateBytes
-	for i := range k.states {
-		sum += k.states[i].bytes()
+// fixedBytes is what the key costs besides its states.
+func (k *key) fixedBytes() int { return perKey + len(k.name) }
+
+// bytes is what the key costs with its states.
+func (k *key) bytes(r *rooms) int {
+	sum := k.fixedBytes()
+	if k.room > 0 {
+		_, size := class(int(k.room))
+		sum += size * stateBytes
+	}
+	states := k.states(r)
+	for i := range states {
+		sum += states[i].bytes(r)
 	}
 	return sum
 }
 
-// find returns the state in the slot, nil when there is none. It is valid until the next state is added.
-func (k *key) find(slot uint32) *state {
-	i, ok := k.search(slot)
+// states are the states of the key. They are valid until one is added or dropped.
+func (k *key) states(r *rooms) []state { return r.states.at(k.block, int(k.n)) }
+
+// find returns the state of an aggregate, nil when there is none. It is valid until the next state is added.
+func (s *Store) find(k *key, p *plan) *state {
+	states := k.states(&s.rooms)
+	if place := int(p.place); place < len(states) && states[place].slot == p.slot {
+		return &states[place]
+	}
+	i, ok := search(states, p.slot)
 	if !ok {
 		return nil
 	}
-	return &k.states[i]
+	p.place = uint16(i)
+	return &states[i]
 }
 
-func (k *key) search(slot uint32) (int, bool) {
-	low, high := 0, len(k.states)
+// search returns the place of the slot among the states, or where it belongs.
+func search(states []state, slot uint32) (int, bool) {
+	low, high := 0, len(states)
 	for low < high {
 		middle := (low + high) / 2
-		if k.states[middle].slot < slot {
+		if states[middle].slot < slot {
 			low = middle + 1
 		} else {
 			high = middle
 		}
 	}
-	return low, low < len(k.states) && k.states[low].slot == slot
+	return low, low < len(states) && states[low].slot == slot
 }
 
-// findOrAdd returns the state in the slot, and by how many bytes the key grew for it. The list grows by small steps:
-// most keys touch few aggregates, and there are many keys.
-func (k *key) findOrAdd(slot uint32) (*state, int) {
-	i, ok := k.search(slot)
-	if ok {
-		return &k.states[i], 0
+// findOrAdd returns the state of an aggregate.
+func (s *Store) findOrAdd(k *key, p *plan) *state {
+	if found := s.find(k, p); found != nil {
+		return found
 	}
-	grown := 0
-	if len(k.states) == cap(k.states) {
-		room := make([]state, len(k.states), len(k.states)+1+len(k.states)/4)
-		copy(room, k.states)
-		grown = (cap(room) - cap(k.states)) * stateBytes
-		k.states = room
+	i, _ := search(k.states(&s.rooms), p.slot)
+	if k.n == k.room {
+		s.resize(k, int(k.n)+1)
 	}
-	k.states = slices.Insert(k.states, i, state{slot: slot})
-	return &k.states[i], grown
+	k.n++
+	states := k.states(&s.rooms)
+	copy(states[i+1:], states[i:])
+	states[i] = state{slot: p.slot}
+	p.place = uint16(i)
+	return &states[i]
 }
 
-// prune drops the states of aggregates that are no longer in the tenant's set and returns the bytes that it freed.
-func (k *key) prune(t *tenant) int {
+// resize moves the key's states to a room for n, at least as many as there are.
+func (s *Store) resize(k *key, n int) {
+	old := *k
+	if k.block, k.room = 0, 0; n > 0 {
+		_, size := class(n)
+		k.block, k.room = s.rooms.states.take(n), uint16(size)
+		copy(k.states(&s.rooms), old.states(&s.rooms))
+	}
+	if old.room > 0 {
+		s.rooms.states.give(old.block, int(old.room))
+	}
+}
+
+// prune drops the states of aggregates that are no longer in the tenant's set.
+func (s *Store) prune(k *key, t *tenant) {
 	k.layout = t.layout
-	return k.keep(func(s *state) bool {
-		_, ok := t.live[s.slot]
+	s.keep(k, func(st *state) bool {
+		_, ok := t.live[st.slot]
 		return ok
 	})
 }
 
-// rest drops what an idle key does not need and returns the bytes that it freed: the time stamps of since_last stay.
-func (k *key) rest(t *tenant) int {
-	return k.keep(func(s *state) bool { return t.live[s.slot] == rules.SinceLast })
+// rest drops what an idle key does not need: the time stamps of since_last stay.
+func (s *Store) rest(k *key, t *tenant) {
+	s.keep(k, func(st *state) bool { return t.live[st.slot] == rules.SinceLast })
 }
 
-func (k *key) keep(f func(*state) bool) (freed int) {
-	before := k.bytes()
-	var kept []state
-	for i := range k.states {
-		if f(&k.states[i]) {
-			kept = append(kept, k.states[i])
+// keep drops the states for which f is false.
+func (s *Store) keep(k *key, f func(*state) bool) {
+	states, kept := k.states(&s.rooms), 0
+	for i := range states {
+		if f(&states[i]) {
+			states[kept] = states[i]
+			kept++
+		} else {
+			s.rooms.close(&states[i])
 		}
 	}
-	k.states = slices.Clip(kept)
-	return before - k.bytes()
+	if k.n = uint16(kept); kept < len(states) {
+		s.resize(k, kept)
+	}
 }
+
+// free gives back all that the key has.
+func (s *Store) free(k *key) { s.keep(k, func(*state) bool { return false }) }
 
 // forgotten reports whether nothing that a key at rest remembers can matter any more.
 func (k *key) forgotten(latest schema.Millis) bool { return latest >= k.clock+sinceLastSpan }

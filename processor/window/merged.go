@@ -22,12 +22,23 @@ type merged struct {
 	closed summary
 	fresh  bool // closed is the summary of all slices but the last
 
-	blocks []summary
+	blocks *blocks
+	sketch *sketch
+}
+
+// blocks are the summaries of a large ring: those of the whole blocks, and of the entries since the last of them.
+type blocks struct {
+	list   []summary
+	tail   summary
 	whole  summary // of as many neighbouring blocks as wholes says (0: not known), of which from is the first
 	from   uint16
 	wholes uint16
+}
 
-	sketch *sketch
+func newBlocks(ring int) *blocks { return &blocks{list: make([]summary, ring/blockEntries)} }
+
+func (k *blocks) bytes() int {
+	return int(unsafe.Sizeof(blocks{})) + cap(k.list)*int(unsafe.Sizeof(summary{}))
 }
 
 // slice is some neighbouring events, the first and the last of which are at most a 256th of the window apart.
@@ -37,7 +48,10 @@ type slice struct {
 }
 
 func (m *merged) bytes() int {
-	n := int(unsafe.Sizeof(merged{})) + cap(m.slices)*int(unsafe.Sizeof(slice{})) + cap(m.blocks)*int(unsafe.Sizeof(summary{}))
+	n := int(unsafe.Sizeof(merged{})) + cap(m.slices)*int(unsafe.Sizeof(slice{}))
+	if m.blocks != nil {
+		n += m.blocks.bytes()
+	}
 	if m.sketch != nil {
 		n += m.sketch.bytes()
 	}
@@ -45,9 +59,9 @@ func (m *merged) bytes() int {
 }
 
 // merge takes the oldest entry, which no longer fits into the exact ones, into the last slice or a new one.
-func (s *state) merge(low uint32, window schema.Millis, x float64, spread bool) {
+func (s *opened) merge(low uint32, window schema.Millis, x float64, spread bool) {
 	if s.merged == nil {
-		s.merged = &merged{}
+		s.setMerged(&merged{})
 	}
 	m := s.merged
 	m.count++
@@ -61,7 +75,20 @@ func (s *state) merge(low uint32, window schema.Millis, x float64, spread bool) 
 		}
 	}
 	m.fresh = false
+	before := m.bytes()
 	m.push(slice{first: low, last: low, summary: one})
+	s.grow(before)
+}
+
+// dropSlices gives back the room of slices, all of which have left the window.
+func (s *opened) dropSlices() {
+	if s.merged.blocks == nil {
+		s.setMerged(nil)
+		return
+	}
+	before := s.merged.bytes()
+	s.merged.slices, s.merged.first, s.merged.count = nil, 0, 0
+	s.grow(before)
 }
 
 // push appends a slice. The room grows by doubling up to its bound, where dropped slices are closed up instead.
@@ -106,14 +133,26 @@ func (m *merged) summary(spread bool) summary {
 	return sum
 }
 
-// wholeBlocks summarises n neighbouring blocks from first on. It is kept until the window moves on to other blocks.
-func (m *merged) wholeBlocks(first, n int, spread bool) *summary {
-	if int(m.wholes) != n || int(m.from) != first {
-		m.whole = summary{}
-		for i := range n {
-			m.whole.join(&m.blocks[(first+i)&(len(m.blocks)-1)], spread)
-		}
-		m.from, m.wholes = uint16(first), uint16(n)
+// append adds the entry in a place of the ring to the summary of its block.
+func (k *blocks) append(place int, x float64, spread bool) {
+	if place%blockEntries == 0 {
+		k.tail = summary{}
 	}
-	return &m.whole
+	k.tail.add(x, spread)
+	if place%blockEntries == blockEntries-1 {
+		k.list[place/blockEntries] = k.tail
+		k.wholes = 0
+	}
+}
+
+// join summarises n neighbouring blocks from first on. It is kept until the window moves on to other blocks.
+func (k *blocks) join(first, n int, spread bool) *summary {
+	if int(k.wholes) != n || int(k.from) != first {
+		k.whole = summary{}
+		for i := range n {
+			k.whole.join(&k.list[(first+i)&(len(k.list)-1)], spread)
+		}
+		k.from, k.wholes = uint16(first), uint16(n)
+	}
+	return &k.whole
 }

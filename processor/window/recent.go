@@ -12,32 +12,42 @@ const hashWords = 3
 const maxRecent = 1024
 
 // columns returns the used part of the three columns.
-func (s *state) columns() (low, high, seen []uint32) {
+func (s *opened) columns() (low, high, seen []uint32) {
 	size := len(s.entries) / hashWords
 	from, to := int(s.head), int(s.head)+int(s.n)
 	return s.entries[from:to], s.entries[size+from : size+to], s.entries[2*size+from : 2*size+to]
 }
 
 // forget drops the values that were not seen after cutoff.
-func (s *state) forget(cutoff schema.Millis) {
+func (s *opened) forget(cutoff schema.Millis) {
 	if s.newest <= cutoff {
 		s.clear()
 		return
 	}
-	_, _, seen := s.columns()
-	for len(seen) > 0 && s.time(seen[0]) <= cutoff {
-		s.head++
-		s.n--
-		seen = seen[1:]
+	if s.n > 0 && s.time(s.oldest) <= cutoff {
+		_, _, seen := s.columns()
+		for len(seen) > 0 && s.time(seen[0]) <= cutoff {
+			s.head++
+			s.n--
+			seen = seen[1:]
+		}
+		s.noteOldest()
 	}
 	if s.merged != nil && s.merged.sketch.lost <= cutoff {
-		s.merged = nil
+		s.setMerged(nil)
+	}
+}
+
+// noteOldest keeps the time of the value that was seen longest ago.
+func (s *opened) noteOldest() {
+	if s.n > 0 {
+		s.oldest = s.entries[2*(len(s.entries)/hashWords)+int(s.head)]
 	}
 }
 
 // index returns the place of the hash among the used entries, -1 when it is not there. The latest are looked at
 // first: most values come again soon. Entries are looked at four at a time, which halves the time for a thousand.
-func (s *state) index(hash uint64) int {
+func (s *opened) index(hash uint64) int {
 	low, high, _ := s.columns()
 	wanted, n := uint32(hash), len(low)
 	for ; n >= 4; n -= 4 {
@@ -62,14 +72,14 @@ func indexBack(low, high []uint32, hash uint64, from, to int) int {
 }
 
 // seen reports whether a value with the hash is in the window.
-func (s *state) seen(now, window schema.Millis, hash uint64) bool {
+func (s *opened) seen(now, window schema.Millis, hash uint64) bool {
 	s.forget(now - window)
 	return s.index(hash) >= 0
 }
 
 // see adds a value. One that does not fit among the exact ones pushes out the one that was seen longest ago; for
 // distinct, a sketch counts all of them from then on.
-func (s *state) see(now, window schema.Millis, hash uint64, sketched bool) {
+func (s *opened) see(now, window schema.Millis, hash uint64, sketched bool) {
 	s.forget(now - window)
 	i := s.index(hash)
 	if i < 0 && s.n == maxExact {
@@ -84,16 +94,17 @@ func (s *state) see(now, window schema.Millis, hash uint64, sketched bool) {
 	}
 	if _, _, seen := s.columns(); i >= 0 && i == len(seen)-1 {
 		seen[i], s.newest = uint32(now), now
-		return
+	} else {
+		if i >= 0 {
+			s.take(i)
+		}
+		s.insert(hash, now)
 	}
-	if i >= 0 {
-		s.take(i)
-	}
-	s.insert(hash, now)
+	s.noteOldest()
 }
 
 // take removes entry i.
-func (s *state) take(i int) {
+func (s *opened) take(i int) {
 	low, high, seen := s.columns()
 	copy(low[i:], low[i+1:])
 	copy(high[i:], high[i+1:])
@@ -102,19 +113,13 @@ func (s *state) take(i int) {
 }
 
 // insert adds the value that was seen last. A full row of entries is closed up, or moves to twice the room.
-func (s *state) insert(hash uint64, now schema.Millis) {
-	size := len(s.entries) / hashWords
-	if int(s.head)+int(s.n) == size {
-		to := s.entries
+func (s *opened) insert(hash uint64, now schema.Millis) {
+	if size := len(s.entries) / hashWords; int(s.head)+int(s.n) == size {
 		if size < maxRecent && int(s.n) > size-1-size/16 {
-			size = max(firstRing, 2*size)
-			to = make([]uint32, size*hashWords)
+			s.spread(max(firstRing, 2*size))
+		} else {
+			s.moveColumns(s.entries, size)
 		}
-		low, high, seen := s.columns()
-		copy(to, low)
-		copy(to[size:], high)
-		copy(to[2*size:], seen)
-		s.entries, s.head = to, 0
 	}
 	s.n++
 	s.newest = now
@@ -123,11 +128,33 @@ func (s *state) insert(hash uint64, now schema.Millis) {
 	low[last], high[last], seen[last] = uint32(hash), uint32(hash>>32), uint32(now)
 }
 
+// spread moves the columns to a room for size entries.
+func (s *opened) spread(size int) {
+	old, block, room := s.entries, s.block, s.room
+	s.room = 0 // setRoom shall not give it back yet
+	s.setRoom(size * hashWords)
+	to := s.entries
+	s.entries = old
+	s.moveColumns(to, size)
+	if s.entries = to; room > 0 {
+		s.rooms.entries.give(block, int(room))
+	}
+}
+
+// moveColumns copies the columns to the beginning of those of a room for size entries.
+func (s *opened) moveColumns(to []uint32, size int) {
+	low, high, seen := s.columns()
+	copy(to, low)
+	copy(to[size:], high)
+	copy(to[2*size:], seen)
+	s.head = 0
+}
+
 // overflow notes that the value seen longest ago leaves the exact ones, and starts the sketch with all of them.
-func (s *state) overflow(window schema.Millis) {
+func (s *opened) overflow(window schema.Millis) {
 	low, high, seen := s.columns()
 	if s.merged == nil {
-		s.merged = &merged{sketch: newSketch(window)}
+		s.setMerged(&merged{sketch: newSketch(window)})
 		for i := range low {
 			s.merged.sketch.add(uint64(high[i])<<32|uint64(low[i]), s.time(seen[i]))
 		}
@@ -136,7 +163,7 @@ func (s *state) overflow(window schema.Millis) {
 }
 
 // distinct is the number of different values in the window.
-func (s *state) distinct(now, window schema.Millis) uint64 {
+func (s *opened) distinct(now, window schema.Millis) uint64 {
 	s.forget(now - window)
 	if s.merged == nil {
 		return uint64(s.n)
@@ -145,10 +172,13 @@ func (s *state) distinct(now, window schema.Millis) uint64 {
 }
 
 // clear drops everything. Large room is given back; a little stays for the next event.
-func (s *state) clear() {
-	s.head, s.n, s.merged = 0, 0, nil
-	if len(s.entries) > keptWords {
-		s.entries = nil
+func (s *opened) clear() {
+	s.head, s.n = 0, 0
+	if s.extra != 0 {
+		s.setMerged(nil)
+	}
+	if s.room > keptWords {
+		s.setRoom(0)
 	}
 }
 

@@ -17,66 +17,78 @@ const (
 )
 
 // at returns the words of entry i, the oldest is 0.
-func (s *state) at(i int, words int) []uint32 {
+func (s *opened) at(i int, words int) []uint32 {
 	mask := len(s.entries)/words - 1
 	p := (int(s.head) + i) & mask * words
 	return s.entries[p : p+words : p+words]
 }
 
-// expire drops the entries that are not after cutoff.
-func (s *state) expire(cutoff schema.Millis, words int) {
+// expire drops the entries that have left the window at the time now. When an event counted at that time it has been done.
+func (s *opened) expire(now, window schema.Millis, words int) {
+	if s.newest == now {
+		return
+	}
+	cutoff := now - window
 	if s.newest <= cutoff {
 		s.clear()
 		return
 	}
-	mask := uint16(len(s.entries)/words - 1)
-	for s.n > 0 && s.time(s.at(0, words)[0]) <= cutoff {
-		s.head = (s.head + 1) & mask
-		s.n--
+	for s.n > 0 && s.time(s.oldest) <= cutoff {
+		s.dropOldest(words)
 	}
-	if s.merged != nil && !s.merged.expire(s, cutoff) {
-		s.merged.slices, s.merged.first, s.merged.count = nil, 0, 0
-		if s.merged.blocks == nil {
-			s.merged = nil
-		}
+	if s.merged != nil && s.merged.count > 0 && !s.merged.expire(s.state, cutoff) {
+		s.dropSlices()
+	}
+}
+
+// dropOldest drops the oldest entry.
+func (s *opened) dropOldest(words int) {
+	s.head = (s.head + 1) & uint16(len(s.entries)/words-1)
+	if s.n--; s.n > 0 {
+		s.oldest = s.at(0, words)[0]
 	}
 }
 
 // push appends an entry at the time now and returns it and its place in the ring.
-func (s *state) push(now schema.Millis, words int) (entry []uint32, place int) {
+func (s *opened) push(now schema.Millis, words int) (entry []uint32, place int) {
 	if size := len(s.entries) / words; int(s.n) == size {
 		s.resize(max(firstRing, 2*size), words)
 	}
 	s.newest = now
+	if s.n == 0 {
+		s.oldest = uint32(now)
+	}
 	s.n++
 	entry = s.at(int(s.n)-1, words)
 	entry[0] = uint32(now)
 	return entry, (int(s.head) + int(s.n) - 1) & (len(s.entries)/words - 1)
 }
 
-// resize moves the entries to a ring of size entries, the oldest first.
-func (s *state) resize(size, words int) {
-	room := make([]uint32, size*words)
-	for i := range int(s.n) {
-		copy(room[i*words:], s.at(i, words))
+// resize moves the entries, of which the ring is full, to a ring of size entries, the oldest first.
+func (s *opened) resize(size, words int) {
+	old, head, block, room := s.entries, int(s.head)*words, s.block, s.room
+	s.room = 0 // setRoom shall not give it back yet
+	s.setRoom(size * words)
+	n := copy(s.entries, old[head:])
+	copy(s.entries[n:], old[:head])
+	if s.head = 0; room > 0 {
+		s.rooms.entries.give(block, int(room))
 	}
-	s.entries, s.head = room, 0
 }
 
 // count adds an event to a count.
-func (s *state) count(now, window schema.Millis) {
-	s.expire(now-window, timeWords)
+func (s *opened) count(now, window schema.Millis) {
+	s.expire(now, window, timeWords)
 	if s.n == maxExact {
-		s.merge(s.at(0, timeWords)[0], window, 0, false)
-		s.head = (s.head + 1) & uint16(len(s.entries)/timeWords-1)
-		s.n--
+		s.merge(s.oldest, window, 0, false)
+		s.dropOldest(timeWords)
 	}
 	s.push(now, timeWords)
 }
 
 // counted is the number of events in the window.
-func (s *state) counted(now, window schema.Millis) uint64 {
-	s.expire(now-window, timeWords)
+func (s *opened) counted(now, window schema.Millis) uint64 {
+	s.expire(now, window, timeWords)
 	if s.merged == nil {
 		return uint64(s.n)
 	}
@@ -88,17 +100,16 @@ func (s *state) counted(now, window schema.Millis) uint64 {
 const blockEntries = 32
 
 func number(entry []uint32) float64 {
+	_ = entry[2]
 	return math.Float64frombits(uint64(entry[1])<<32 | uint64(entry[2]))
 }
 
 // add adds a number.
-func (s *state) add(now, window schema.Millis, x float64, spread bool) {
-	s.expire(now-window, numberWords)
+func (s *opened) add(now, window schema.Millis, x float64, spread bool) {
+	s.expire(now, window, numberWords)
 	if s.n == maxExact {
-		oldest := s.at(0, numberWords)
-		s.merge(oldest[0], window, number(oldest), spread)
-		s.head = (s.head + 1) & uint16(len(s.entries)/numberWords-1)
-		s.n--
+		s.merge(s.oldest, window, number(s.at(0, numberWords)), spread)
+		s.dropOldest(numberWords)
 	}
 	size := len(s.entries)
 	entry, place := s.push(now, numberWords)
@@ -107,67 +118,64 @@ func (s *state) add(now, window schema.Millis, x float64, spread bool) {
 	switch {
 	case len(s.entries) != size:
 		s.makeBlocks(spread)
-	case s.merged != nil && s.merged.blocks != nil && place%blockEntries == blockEntries-1:
-		s.merged.blocks[place/blockEntries] = s.block(place/blockEntries, spread)
-		s.merged.wholes = 0
+	case s.merged != nil && s.merged.blocks != nil:
+		s.merged.blocks.append(place, x, spread)
 	}
 }
 
 // makeBlocks summarises the blocks of a ring that has grown.
-func (s *state) makeBlocks(spread bool) {
+func (s *opened) makeBlocks(spread bool) {
 	size := len(s.entries) / numberWords
 	if size < 4*blockEntries {
 		return
 	}
 	if s.merged == nil {
-		s.merged = &merged{}
+		s.setMerged(&merged{})
 	}
-	s.merged.blocks, s.merged.wholes = make([]summary, size/blockEntries), 0
-	for b := range int(s.n) / blockEntries {
-		s.merged.blocks[b] = s.block(b, spread)
+	before := s.merged.bytes()
+	s.merged.blocks = newBlocks(size)
+	s.grow(before)
+	for place := range int(s.n) {
+		s.merged.blocks.append(place, number(s.at(place, numberWords)), spread)
 	}
-}
-
-// block summarises the entries in the places of block b.
-func (s *state) block(b int, spread bool) summary {
-	var sum summary
-	for p := b * blockEntries; p < (b+1)*blockEntries; p++ {
-		sum.add(number(s.entries[p*numberWords:(p+1)*numberWords]), spread)
-	}
-	return sum
 }
 
 // summary summarises the window: the merged slices, then the entries from the oldest on, whole blocks at a time.
-func (s *state) summary(now, window schema.Millis, spread bool) summary {
-	s.expire(now-window, numberWords)
+func (s *opened) summary(now, window schema.Millis, spread bool) summary {
+	s.expire(now, window, numberWords)
 	var sum summary
-	if s.merged == nil || s.merged.blocks == nil {
-		if s.merged != nil {
-			sum = s.merged.summary(spread)
-		}
+	if s.merged == nil {
 		s.addEntries(&sum, 0, int(s.n), spread)
 		return sum
 	}
 	sum = s.merged.summary(spread)
 	// The entries before the first whole block, the blocks, the entries after the last.
-	before := min(int(s.n), -int(s.head)&(blockEntries-1))
-	wholes := (int(s.n) - before) / blockEntries
-	s.addEntries(&sum, 0, before, spread)
-	if wholes > 0 {
-		first := (int(s.head) + before) / blockEntries & (len(s.merged.blocks) - 1)
-		sum.join(s.merged.wholeBlocks(first, wholes, spread), spread)
+	before := int(s.n)
+	if s.merged.blocks != nil {
+		before = min(before, -int(s.head)&(blockEntries-1))
 	}
-	s.addEntries(&sum, before+wholes*blockEntries, int(s.n), spread)
+	s.addEntries(&sum, 0, before, spread)
+	if wholes := (int(s.n) - before) / blockEntries; wholes > 0 {
+		first := (int(s.head) + before) / blockEntries & (len(s.merged.blocks.list) - 1)
+		sum.join(s.merged.blocks.join(first, wholes, spread), spread)
+	}
+	if (int(s.n)-before)%blockEntries > 0 {
+		sum.join(&s.merged.blocks.tail, spread)
+	}
 	return sum
 }
 
-// addEntries adds the entries from one to another.
-func (s *state) addEntries(sum *summary, from, to int, spread bool) {
-	mask := len(s.entries)/numberWords - 1
-	for i := from; i < to; i++ {
-		p := (int(s.head) + i) & mask * numberWords
-		sum.add(number(s.entries[p:p+numberWords]), spread)
+// addEntries adds the entries from one to another, which are in one or two pieces of the ring.
+func (s *opened) addEntries(sum *summary, from, to int, spread bool) {
+	begin, end, size := (int(s.head)+from)*numberWords, (int(s.head)+to)*numberWords, len(s.entries)
+	if end > size {
+		if begin < size {
+			sum.addAll(s.entries[begin:], spread)
+			begin = size
+		}
+		begin, end = begin-size, end-size
 	}
+	sum.addAll(s.entries[begin:end], spread)
 }
 
 // summary is what sum, avg, min, max and stddev need to know of numbers.
@@ -197,6 +205,28 @@ func (s *summary) add(x float64, spread bool) {
 	if x > s.high {
 		s.high = x
 	}
+}
+
+// addAll adds the numbers of entries that follow each other.
+func (s *summary) addAll(entries []uint32, spread bool) {
+	if spread || s.n == 0 {
+		for ; len(entries) >= numberWords && (spread || s.n == 0); entries = entries[numberWords:] {
+			s.add(number(entries), spread)
+		}
+	}
+	s.n += uint64(len(entries) / numberWords)
+	sum, low, high := s.sum, s.low, s.high
+	for ; len(entries) >= numberWords; entries = entries[numberWords:] {
+		x := number(entries)
+		sum += x
+		if x < low {
+			low = x
+		}
+		if x > high {
+			high = x
+		}
+	}
+	s.sum, s.low, s.high = sum, low, high
 }
 
 // join adds the numbers of o. Products are rounded by conversions, so that no machine fuses them with the sum.

@@ -11,26 +11,36 @@ import (
 // maxExact is how many events, or different values, a window holds before it may merge the oldest.
 const maxExact = 1000
 
-// state is one aggregate of one key. What entries hold depends on the call: the time of an event (count, rate), time
-// and number (sum, avg, min, max, stddev), hash and time of a value (distinct, first_seen), nothing (since_last).
+// state is one aggregate of one key; its entries are in the store's rooms. What they hold depends on the call: the time of
+// an event (count, rate), time and number (sum, avg, min, max, stddev), hash and time of a value (distinct, first_seen),
+// nothing (since_last).
 //
 // Times in entries are the low 32 bits of milliseconds: all are at most a window, 30 days, before newest, which is
 // less than the 49 days that 32 bits tell apart.
 type state struct {
-	slot    uint32
-	head, n uint16        // the entries that are used
 	newest  schema.Millis // effective time of the last matching event
-	entries []uint32
-	merged  *merged // what is beyond maxExact; nil while there is nothing
+	slot    uint32
+	oldest  uint32 // the time of the oldest entry, while there is one: most events need not look at the entries
+	block   uint32 // of the entries
+	extra   uint32 // the number of what is merged; 0 for nothing
+	head, n uint16 // the entries that are used
+	room    uint16 // in words
 }
 
-const stateBytes = int(unsafe.Sizeof(state{}))
+const (
+	stateBytes = int(unsafe.Sizeof(state{}))
+	wordBytes  = 4
+)
 
 // bytes is the memory behind the state.
-func (s *state) bytes() int {
-	sum := 4 * cap(s.entries)
-	if s.merged != nil {
-		sum += s.merged.bytes()
+func (s *state) bytes(r *rooms) int {
+	sum := 0
+	if s.room > 0 {
+		_, size := class(int(s.room))
+		sum = wordBytes * size
+	}
+	if s.extra != 0 {
+		sum += r.merged[s.extra].bytes()
 	}
 	return sum
 }
@@ -44,34 +54,32 @@ func millis(d time.Duration) schema.Millis { return schema.Millis(d / time.Milli
 
 // update lets aggregate i count the event that is observed.
 func (s *Store) update(i int, values rules.Values) {
-	a, t, now := s.set.Aggregates()[i], s.last, s.key.clock
-	window := millis(a.Window)
+	t, now := s.last, s.key.clock
+	p := &t.plans[i]
 	var v rules.Value
-	if shape(a.Call) != times {
+	if p.shape != times {
 		v = s.set.ValueOf(i, values)
-		if skips(a.Call, v) {
+		if skips(p.shape, v) {
 			return
 		}
 	}
-	st, grown := s.key.findOrAdd(t.slots[i])
-	before := st.bytes()
-	switch shape(a.Call) {
+	st := s.rooms.open(s.findOrAdd(s.key, p))
+	switch p.shape {
 	case times:
-		st.count(now, window)
+		st.count(now, p.window)
 	case numbers:
 		x, _ := v.Number()
-		st.add(now, window, x, a.Call == rules.Stddev)
+		st.add(now, p.window, x, p.call == rules.Stddev)
 	case hashes:
 		hash := v.Hash()
-		if a.Call == rules.FirstSeen {
-			s.remember(i, rules.Bool(!st.seen(now, window, hash)))
+		if p.call == rules.FirstSeen {
+			s.remember(i, rules.Bool(!st.seen(now, p.window, hash)))
 		}
-		st.see(now, window, hash, a.Call == rules.Distinct)
+		st.see(now, p.window, hash, p.call == rules.Distinct)
 	case stamp:
-		s.remember(i, sinceLast(st, now))
+		s.remember(i, sinceLast(st.state, now))
 		st.newest, st.n = now, 1
 	}
-	s.bytes += grown + st.bytes() - before
 }
 
 // entryShape is what a call's entries hold.
@@ -98,8 +106,8 @@ func shape(c rules.Call) entryShape {
 }
 
 // skips reports whether an aggregate leaves the value out.
-func skips(c rules.Call, v rules.Value) bool {
-	switch shape(c) {
+func skips(s entryShape, v rules.Value) bool {
+	switch s {
 	case numbers:
 		_, ok := v.Number()
 		return !ok
@@ -125,37 +133,35 @@ func (s *Store) value(i int) rules.Value {
 }
 
 func (s *Store) compute(i int) rules.Value {
-	a, now := s.set.Aggregates()[i], s.key.clock
-	window := millis(a.Window)
+	p, now := &s.last.plans[i], s.key.clock
 	var v rules.Value
-	if a.Call == rules.FirstSeen {
+	if p.call == rules.FirstSeen {
 		if v = s.set.ValueOf(i, s.scope.Values()); v.IsNil() {
 			return rules.Bool(false)
 		}
 	}
-	st := s.key.find(s.last.slots[i])
+	found := s.find(s.key, p)
 	switch {
-	case st == nil && a.Call == rules.FirstSeen:
+	case found == nil && p.call == rules.FirstSeen:
 		return rules.Bool(true)
-	case st == nil:
-		return a.Empty()
+	case found == nil:
+		return s.set.Aggregates()[i].Empty()
 	}
-	// Looking may free what has left the window.
-	before := st.bytes()
-	defer func() { s.bytes += st.bytes() - before }()
-	switch a.Call {
+	st := s.rooms.open(found)
+	switch p.call {
 	case rules.Count:
-		return rules.Int(int64(st.counted(now, window)))
+		return rules.Int(int64(st.counted(now, p.window)))
 	case rules.Rate:
-		return rules.Float(float64(st.counted(now, window)) / a.Window.Seconds())
+		return rules.Float(float64(st.counted(now, p.window)) / s.set.Aggregates()[i].Window.Seconds())
 	case rules.Distinct:
-		return rules.Int(int64(st.distinct(now, window)))
+		return rules.Int(int64(st.distinct(now, p.window)))
 	case rules.FirstSeen:
-		return rules.Bool(!st.seen(now, window, v.Hash()))
+		return rules.Bool(!st.seen(now, p.window, v.Hash()))
 	case rules.SinceLast:
-		return sinceLast(st, now)
+		return sinceLast(found, now)
 	default:
-		return st.summary(now, window, a.Call == rules.Stddev).value(a.Call)
+		sum := st.summary(now, p.window, p.call == rules.Stddev)
+		return sum.value(p.call)
 	}
 }
 

@@ -30,8 +30,9 @@ type Store struct {
 	order   []*tenant // in the order of their first events
 	sweep   int       // the tenant in order whose idle keys are looked at next
 	keys    slab
+	rooms   rooms // of the keys' states
+	fixed   int   // bytes of the keys without their states
 	evicted uint64
-	bytes   int
 	events  int64 // observed so far
 
 	tracking bool
@@ -61,7 +62,7 @@ func (s *Store) Keys() int { return s.keys.used }
 func (s *Store) Evicted() uint64 { return s.evicted }
 
 // Bytes estimates the memory of all keys and their windows.
-func (s *Store) Bytes() int { return s.bytes }
+func (s *Store) Bytes() int { return s.fixed + s.rooms.bytes() }
 
 // Observe takes the next event of the partition: it moves the clock of the event's key and updates the aggregates of
 // set that count the event. It returns the event's effective time and the values of the aggregates for it, valid
@@ -116,11 +117,11 @@ func (s *Store) touch(t *tenant, name string) *key {
 		s.link(t, number)
 	}
 	if k.layout != t.layout {
-		s.bytes -= k.prune(t)
+		s.prune(k, t)
 	}
 	if t.idle(k, s.latest) {
-		s.bytes -= k.rest(t)
-		if len(k.states) == 0 {
+		s.rest(k, t)
+		if k.n == 0 {
 			k.clock = 0
 		}
 	}
@@ -139,7 +140,7 @@ func (s *Store) add(t *tenant, name string) *key {
 	*k = key{name: strings.Clone(name), layout: t.layout, tenant: t.index, used: s.events}
 	t.keys[k.name] = number
 	s.link(t, number)
-	s.bytes += k.bytes()
+	s.fixed += k.fixedBytes()
 	s.change(number, k)
 	return k
 }
@@ -148,7 +149,8 @@ func (s *Store) add(t *tenant, name string) *key {
 func (s *Store) remove(t *tenant, number uint32) {
 	k := s.keys.at(number)
 	s.forget(k)
-	s.bytes -= k.bytes()
+	s.fixed -= k.fixedBytes()
+	s.free(k)
 	s.unlink(t, number)
 	delete(t.keys, k.name)
 	s.keys.release(number)
@@ -199,11 +201,11 @@ func (s *Store) freeIdle() {
 	if number := t.awake; number != none && (!current || s.keys.at(number) != s.key) {
 		k := s.keys.at(number)
 		if t.idle(k, s.latest) {
-			s.bytes -= k.rest(t)
+			s.rest(k, t)
 			k.resting = true
 			s.change(number, k)
 			t.awake = k.newer
-			if len(k.states) == 0 {
+			if k.n == 0 {
 				s.remove(t, number)
 			}
 		}

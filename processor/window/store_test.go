@@ -154,7 +154,7 @@ func (s *Store) measured() int {
 	sum := 0
 	for _, t := range s.order {
 		for _, number := range t.keys {
-			sum += s.keys.at(number).bytes()
+			sum += s.keys.at(number).bytes(&s.rooms)
 		}
 	}
 	return sum
@@ -270,8 +270,8 @@ func checkCrowded(t *testing.T, w time.Duration, events int) {
 				t.Fatalf("event %d: %s = %s, want %v", i, s.text, values.At(n).AppendJSON(nil), want)
 			}
 		}
-		if k := store.keys.at(0); k.bytes() > len(list)*rules.MaxAggregateBytes {
-			t.Fatalf("%d bytes", k.bytes())
+		if k := store.keys.at(0); k.bytes(&store.rooms) > len(list)*rules.MaxAggregateBytes {
+			t.Fatalf("%d bytes", k.bytes(&store.rooms))
 		}
 	}
 	if crowded == 0 {
@@ -349,8 +349,8 @@ func TestDistinctSketch(t *testing.T) {
 			worst = max(worst, off)
 			n++
 		}
-		if k := store.keys.at(0); k.bytes() > rules.MaxAggregateBytes+perKey+stateBytes {
-			t.Fatalf("%d bytes", k.bytes())
+		if k := store.keys.at(0); k.bytes(&store.rooms) > rules.MaxAggregateBytes+perKey+stateBytes {
+			t.Fatalf("%d bytes", k.bytes(&store.rooms))
 		}
 	}
 	if e := math.Sqrt(squares / n); e > 0.017 || worst > 0.07 {
@@ -388,14 +388,15 @@ func TestMemoryBound(t *testing.T) {
 		}
 	}
 	k := s.store.keys.at(0)
-	for i := range k.states {
-		got, bound := k.states[i].bytes()+stateBytes, s.set.Aggregates()[i].WorstBytes()
+	states := k.states(&s.store.rooms)
+	for i := range states {
+		got, bound := states[i].bytes(&s.store.rooms)+stateBytes, s.set.Aggregates()[i].WorstBytes()
 		if got > bound || got > rules.MaxAggregateBytes {
 			t.Errorf("%s takes %d bytes, at most %d", list[i], got, bound)
 		}
 		t.Logf("%s: %d bytes", list[i], got)
 	}
-	if size := unsafe.Sizeof(key{}); size > 80 {
+	if size := unsafe.Sizeof(key{}); size > 72 {
 		t.Errorf("a key has %d bytes", size)
 	}
 }

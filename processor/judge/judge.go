@@ -1,4 +1,4 @@
-package processor
+package judge
 
 import (
 	"strings"
@@ -17,11 +17,18 @@ const forgetEvery = 1 << 16
 // may be forgotten early: an hour, as for windows.
 const forgetAfter = schema.Millis(3_600_000)
 
-// judge decides about the events of one partition, in their order. It is pure: the same events and rules make the same
-// exceptions. One goroutine owns it.
-type judge struct {
+// Config says what a judge decides about.
+type Config struct {
+	Book          *rules.Book
+	Base          int64 // of the log's incarnation
+	Partition     int32
+	KeysPerTenant int // that have windows; 0 means 1,000,000
+}
+
+// Judge decides about the events of one partition, in their order. One goroutine owns it.
+type Judge struct {
 	book      *rules.Book
-	base      int64 // of the log's incarnation
+	base      int64
 	partition int32
 
 	windows *window.Store
@@ -31,19 +38,20 @@ type judge struct {
 	sets    map[schema.Tenant]*rules.Set // in force at rev
 	logTime schema.Millis                // the largest created_at so far
 
-	counts     counts
-	passBegins bool // the next changes begin a pass over everything: see appendChanges
+	counts     Counts
+	passBegins bool // the next changes begin a pass over everything: see AppendChanges
 }
 
-// counts are what the judge has done, for metrics.
-type counts struct {
-	events, duplicates, alerts, hits, shadowHits, ruleErrors uint64
+// Counts are what a judge has done so far, for metrics.
+type Counts struct {
+	Events, Duplicates, Alerts, Hits, ShadowHits, RuleErrors uint64
 }
 
-func newJudge(book *rules.Book, base int64, partition int32, keysPerTenant int) *judge {
-	return &judge{
-		book: book, base: base, partition: partition,
-		windows:    window.New(window.Config{KeysPerTenant: keysPerTenant, TrackChanges: true}),
+// New makes a judge that knows nothing.
+func New(c Config) *Judge {
+	return &Judge{
+		book: c.Book, base: c.Base, partition: c.Partition,
+		windows:    window.New(window.Config{KeysPerTenant: c.KeysPerTenant, TrackChanges: true}),
 		alerts:     alert.NewTracker(),
 		seen:       dedup.New(dedup.Config{}),
 		sets:       map[schema.Tenant]*rules.Set{},
@@ -51,15 +59,30 @@ func newJudge(book *rules.Book, base int64, partition int32, keysPerTenant int) 
 	}
 }
 
+// Rev is the largest rules_rev so far.
+func (j *Judge) Rev() int64 { return j.rev }
+
+// LogTime is the largest created_at so far.
+func (j *Judge) LogTime() schema.Millis { return j.logTime }
+
+// Counts returns what the judge has done so far.
+func (j *Judge) Counts() Counts { return j.counts }
+
+// Keys is how many keys have windows.
+func (j *Judge) Keys() int { return j.windows.Keys() }
+
+// Reach is how far back in log time every event_id is remembered.
+func (j *Judge) Reach() schema.Millis { return j.seen.Reach(j.logTime) }
+
 // advance puts the rules of rev in force when it is above what was. The book has been read that far.
-func (j *judge) advance(rev int64) {
+func (j *Judge) advance(rev int64) {
 	if rev > j.rev {
 		j.rev = rev
 		clear(j.sets)
 	}
 }
 
-func (j *judge) set(tenant schema.Tenant) *rules.Set {
+func (j *Judge) set(tenant schema.Tenant) *rules.Set {
 	set := j.sets[tenant]
 	if set == nil {
 		set = j.book.At(tenant, j.rev)
@@ -68,14 +91,15 @@ func (j *judge) set(tenant schema.Tenant) *rules.Set {
 	return set
 }
 
-// event judges one event, whose strings may alias a buffer: what is kept of them is cloned. An ordinary one (its severity's
-// base score, no hit) is no exception. A duplicate updates no window and fires no rule.
-func (j *judge) event(offset int64, e *schema.Event) (x schema.Exception, exceptional bool) {
+// Event judges the event at an offset, whose strings may alias a buffer: what is kept of them is cloned. An ordinary one (its severity's
+// base score, no hit) is no exception. A duplicate updates no window and fires no rule. The book has been read up to the
+// event's RulesRev.
+func (j *Judge) Event(offset int64, e *schema.Event) (x schema.Exception, exceptional bool) {
 	j.advance(e.RulesRev)
 	j.logTime = max(j.logTime, e.CreatedAt)
 	j.tick()
 	if first, duplicate := j.seen.Event(e, offset, j.logTime); duplicate {
-		j.counts.duplicates++
+		j.counts.Duplicates++
 		return schema.Exception{
 			Offset: offset, Score: first.Score, FirstAlerts: first.Alerts,
 			DuplicateOf: schema.EventID(j.base, first.Offset, j.partition),
@@ -88,37 +112,37 @@ func (j *judge) event(offset int64, e *schema.Event) (x schema.Exception, except
 	failed := set.Eval(e, values, func(p *rules.Program) {
 		rule := p.Rule()
 		if rule.Mode == rules.Shadow {
-			j.counts.shadowHits++
+			j.counts.ShadowHits++
 			return
 		}
 		x.Score = min(x.Score+rule.Score, schema.MaxScore)
 		j.hit(&x, p, id, at, e, values)
 	})
-	j.counts.ruleErrors += uint64(failed)
+	j.counts.RuleErrors += uint64(failed)
 	j.seen.Judged(len(x.Alerts), x.Score)
 	return x, x.Score != e.Severity.BaseScore() || len(x.Alerts)+len(x.Hits) > 0
 }
 
 // tick counts an event and, at some counts, forgets old alerts.
-func (j *judge) tick() {
-	j.counts.events++
-	if j.counts.events%forgetEvery == 0 {
+func (j *Judge) tick() {
+	j.counts.Events++
+	if j.counts.Events%forgetEvery == 0 {
 		j.alerts.Forget(j.logTime - forgetAfter)
 	}
 }
 
 // hit records that a live rule holds: as an alert, or as a hit on one.
-func (j *judge) hit(x *schema.Exception, p *rules.Program, id int64, at schema.Millis, e *schema.Event, values rules.Values) {
+func (j *Judge) hit(x *schema.Exception, p *rules.Program, id int64, at schema.Millis, e *schema.Event, values rules.Values) {
 	rule := p.Rule()
 	hit, raised := j.alerts.Hit(alert.Occurrence{
 		Tenant: e.Tenant, KeyID: e.KeyID, RuleID: rule.ID, Version: p.Version, Dedup: rule.Dedup, EventID: id, At: at,
 	})
 	if !raised {
-		j.counts.hits++
+		j.counts.Hits++
 		x.Hits = append(x.Hits, hit)
 		return
 	}
-	j.counts.alerts++
+	j.counts.Alerts++
 	x.Alerts = append(x.Alerts, schema.Alert{
 		ID:          hit.AlertID,
 		RuleID:      rule.ID,
