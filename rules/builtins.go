@@ -126,6 +126,7 @@ func toInt(v Value) Value {
 		if n, err := strconv.ParseInt(v.str, 10, 64); err == nil {
 			return Int(n)
 		}
+	default:
 	}
 	return Value{}
 }

@@ -66,7 +66,7 @@ func FormatDuration(d time.Duration) string {
 		if n := d / u.size; n > 0 {
 			b = strconv.AppendInt(b, int64(n), 10)
 			b = append(b, u.name...)
-			d -= n * u.size
+			d %= u.size
 		}
 	}
 	return string(b)

@@ -153,7 +153,7 @@ func TestProduceOverABadNetwork(t *testing.T) {
 	wait(1)
 	storm(brokertest.Faults{Swallow: 1}, func(_, unknown int) bool { return unknown >= 1 })
 	wait(2)
-	storm(brokertest.Faults{CutRequest: 1}, func(not, unknown int) bool { return not >= callers })
+	storm(brokertest.Faults{CutRequest: 1}, func(not, _ int) bool { return not >= callers })
 	wg.Wait()
 	u.Calm(t)
 

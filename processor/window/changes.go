@@ -22,7 +22,6 @@ const minPass = 64 << 10
 type tracker struct {
 	keys    []uint32  // touched, in the order of their first touch; some may be gone since
 	gone    []goneKey // forgotten
-	tenants bool      // some tenant's layout has changed
 	bytes   int       // about how large the touched keys are
 	pass    uint32    // the next key of the pass
 	passing bool      // the pass has begun
