@@ -37,10 +37,13 @@ type remembered struct {
 	at     schema.Millis
 }
 
-func (o *oracle) event(key string, offset int64, at schema.Millis) (int64, bool) {
+func (o *oracle) expire(at schema.Millis) {
 	for len(o.first) > 0 && o.first[0].at <= at-dedup.Window {
 		o.first = o.first[1:]
 	}
+}
+
+func (o *oracle) event(key string, offset int64, at schema.Millis) (int64, bool) {
 	for _, f := range o.first {
 		if f.key == key {
 			return f.offset, true
@@ -74,6 +77,7 @@ func TestAgainstAnOracle(t *testing.T) {
 			}
 			first, duplicate := seen.Event(&e, offset, at)
 			seen.Judged(int(offset%7), int(offset%101))
+			want.expire(at)
 			if !e.OwnID {
 				if duplicate {
 					t.Fatalf("seed %d offset %d: the server's own id is a duplicate", seed, offset)

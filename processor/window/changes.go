@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"unsafe"
 
 	"keypulse/schema"
 )
@@ -159,11 +160,11 @@ func (s *Store) applyLayout(layout *tenant) {
 
 // drop forgets a key that is in no list yet.
 func (s *Store) drop(t *tenant, name string) {
-	if number, ok := t.keys[name]; ok {
+	if number, ok := t.keys.find(&s.keys, name); ok {
 		k := s.keys.at(number)
 		s.fixed -= k.fixedBytes()
 		s.free(k)
-		delete(t.keys, name)
+		t.keys.remove(&s.keys, name)
 		s.keys.release(number)
 	}
 }
@@ -173,18 +174,22 @@ func (s *Store) applyKey(r *reader) {
 	if t == nil {
 		return
 	}
-	used, name := r.varint(), r.text()
-	if r.failed || name == "" {
+	used, name := r.varint(), r.textBytes()
+	if r.failed || len(name) == 0 {
 		r.failed = true
 		return
 	}
-	s.drop(t, name)
-	number := s.keys.take()
+	number, known := t.keys.find(&s.keys, unsafe.String(&name[0], len(name)))
+	if !known {
+		number = s.keys.take()
+		*s.keys.at(number) = key{name: string(name)}
+		t.keys.add(s.keys.at(number).name, number)
+		s.fixed += s.keys.at(number).fixedBytes()
+	}
 	k := s.keys.at(number)
-	*k = key{name: name, used: used, tenant: t.index, layout: t.layout}
+	s.free(k)
+	*k = key{name: k.name, used: used, tenant: t.index, layout: t.layout}
 	s.readKey(r, k, t)
-	t.keys[k.name] = number
-	s.fixed += k.fixedBytes()
 }
 
 // tenant reads a tenant's number.
@@ -197,18 +202,22 @@ func (r *reader) tenant(s *Store) *tenant {
 	return s.order[n]
 }
 
+// lastUse is when a key was used last, as [key.used] says it.
+type lastUse struct {
+	used   int64
+	number uint32
+}
+
 // FinishChanges puts the keys that changes brought into the order of their last events.
 func (s *Store) FinishChanges() {
 	for _, t := range s.order {
-		numbers := make([]uint32, 0, len(t.keys))
-		for _, number := range t.keys {
-			numbers = append(numbers, number)
-		}
-		slices.SortFunc(numbers, func(a, b uint32) int { return cmp.Compare(s.keys.at(a).used, s.keys.at(b).used) })
+		keys := make([]lastUse, 0, t.keys.n)
+		t.keys.each(func(number uint32) { keys = append(keys, lastUse{s.keys.at(number).used, number}) })
+		slices.SortFunc(keys, func(a, b lastUse) int { return cmp.Compare(a.used, b.used) })
 		t.oldest, t.awake, t.newest = none, none, none
-		for _, number := range numbers {
-			resting, awake := s.keys.at(number).resting, t.awake
-			s.link(t, number)
+		for _, k := range keys {
+			resting, awake := s.keys.at(k.number).resting, t.awake
+			s.link(t, k.number)
 			if resting {
 				t.awake = awake
 			}

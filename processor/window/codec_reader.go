@@ -81,7 +81,7 @@ func (r *reader) uvarint(most uint64) uint64 {
 	return v
 }
 
-func (r *reader) text() string {
-	n := r.uvarint(uint64(len(r.b)))
-	return string(r.bytes(int(n)))
-}
+func (r *reader) text() string { return string(r.textBytes()) }
+
+// textBytes is a text that aliases the input.
+func (r *reader) textBytes() []byte { return r.bytes(int(r.uvarint(uint64(len(r.b))))) }

@@ -30,7 +30,7 @@ type tenant struct {
 	layout   uint32 // changes when a slot is dropped
 	longest  schema.Millis
 
-	keys map[string]uint32
+	keys names
 	// The list from the oldest key to the newest. The oldest ones may be at rest; awake is the first that is not.
 	oldest, awake, newest uint32
 
@@ -55,7 +55,7 @@ type cachedValue struct {
 
 func newTenant(name schema.Tenant) *tenant {
 	return &tenant{
-		name: name, byKey: map[string]uint32{}, live: map[uint32]rules.Call{}, keys: map[string]uint32{},
+		name: name, byKey: map[string]uint32{}, live: map[uint32]rules.Call{},
 		oldest: none, awake: none, newest: none,
 	}
 }
@@ -103,8 +103,8 @@ type key struct {
 	changed      bool          // since the last AppendChanges
 }
 
-// perKey is what a key costs besides its states and its name: the struct and its place in the tenant's map.
-const perKey = int(unsafe.Sizeof(key{})) + 32
+// perKey is what a key costs besides its states and its name: the struct and its place in the tenant's table.
+const perKey = int(unsafe.Sizeof(key{})) + 16
 
 // fixedBytes is what the key costs besides its states.
 func (k *key) fixedBytes() int { return perKey + len(k.name) }

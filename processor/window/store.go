@@ -107,7 +107,7 @@ func (s *Store) tenant(name schema.Tenant) *tenant {
 
 // touch returns the key, made if it is not held, as the most recently used one of its tenant.
 func (s *Store) touch(t *tenant, name string) *key {
-	number, ok := t.keys[name]
+	number, ok := t.keys.find(&s.keys, name)
 	if !ok {
 		return s.add(t, name)
 	}
@@ -131,14 +131,14 @@ func (s *Store) touch(t *tenant, name string) *key {
 }
 
 func (s *Store) add(t *tenant, name string) *key {
-	if len(t.keys) >= s.bound {
+	if t.keys.n >= s.bound {
 		s.remove(t, t.oldest)
 		s.evicted++
 	}
 	number := s.keys.take()
 	k := s.keys.at(number)
 	*k = key{name: strings.Clone(name), layout: t.layout, tenant: t.index, used: s.events}
-	t.keys[k.name] = number
+	t.keys.add(k.name, number)
 	s.link(t, number)
 	s.fixed += k.fixedBytes()
 	s.change(number, k)
@@ -152,7 +152,7 @@ func (s *Store) remove(t *tenant, number uint32) {
 	s.fixed -= k.fixedBytes()
 	s.free(k)
 	s.unlink(t, number)
-	delete(t.keys, k.name)
+	t.keys.remove(&s.keys, k.name)
 	s.keys.release(number)
 }
 

@@ -153,9 +153,7 @@ func TestIdleKeysAreFreed(t *testing.T) {
 func (s *Store) measured() int {
 	sum := 0
 	for _, t := range s.order {
-		for _, number := range t.keys {
-			sum += s.keys.at(number).bytes(&s.rooms)
-		}
+		t.keys.each(func(number uint32) { sum += s.keys.at(number).bytes(&s.rooms) })
 	}
 	return sum
 }
