@@ -405,6 +405,47 @@ func (h *history) restart(c *broker.Client, log schema.LogRecord, lose bool) {
 	}
 }
 
+// TestExpiredEventsArePassedOver deletes events before anyone has read them: judging goes on with what is there, and no old
+// alert comes again.
+func TestExpiredEventsArePassedOver(t *testing.T) {
+	c, log := brokertest.Start(t, partitions)
+	h := newHistory(t, c)
+	h.rule("busy", `count("30s") > 5`, 1, time.Minute)
+	h.write(1000)
+	h.restart(c, log, false)
+	before := h.ends
+	h.write(1000)
+	var expired [partitions]int64
+	for p := range int32(partitions) {
+		expired[p] = (before[p] + h.ends[p]) / 2
+		if err := c.DeleteBefore(t.Context(), schema.TopicEvents, p, expired[p]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	defer start(t, c, log)()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	for p := range int32(partitions) {
+		next := int64(0)
+		for r := c.NewReader(schema.TopicVerdicts, p, 0); next < h.ends[p]; {
+			records, err := r.Fetch(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, record := range records {
+				v, err := schema.DecodeVerdict(record.Value)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if v.From != next && (next != before[p] || v.From != expired[p]) {
+					t.Errorf("partition %d: a verdict from %d follows one to %d; %d to %d have expired", p, v.From, next, before[p], expired[p]-1)
+				}
+				next = v.To
+			}
+		}
+	}
+}
+
 func TestBacklogOfAStoppedProcessorIsJudged(t *testing.T) {
 	want := undisturbed(t, 3000)
 	c, log := brokertest.Start(t, partitions)

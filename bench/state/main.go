@@ -53,12 +53,8 @@ func measure(keys int, aggregates []string, run time.Duration) error {
 	}
 	w := newWorld(book, keys)
 	before := resident()
-	for round := range 4 { // a key has 1 to 4 events
-		for k := range keys {
-			if k%4 >= round {
-				w.event(k)
-			}
-		}
+	for _, k := range w.order(keys) {
+		w.event(int(k))
 	}
 	filled := resident()
 	runtime.GC()
@@ -74,8 +70,11 @@ func measure(keys int, aggregates []string, run time.Duration) error {
 			w.event(w.random.IntN(keys))
 		}
 	}
-	gcAfter, allAfter := cpuSeconds()
-	fmt.Printf("then %d events: gc %.2f %% of CPU, process %.0f bytes/key\n", events, 100*(gcAfter-gc)/(allAfter-all), float64(resident())/float64(keys))
+	share := 0.0
+	if gcAfter, allAfter := cpuSeconds(); allAfter > all {
+		share = 100 * (gcAfter - gc) / (allAfter - all)
+	}
+	fmt.Printf("then %d events: gc %.2f %% of CPU, process %.0f bytes/key\n", events, share, float64(resident())/float64(keys))
 	return nil
 }
 
@@ -145,6 +144,18 @@ func (w *world) event(k int) {
 
 var ips = [4]string{"10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"}
 
+// order has each key one to four times, in random order.
+func (w *world) order(keys int) []int32 {
+	var list []int32
+	for k := range keys {
+		for range 1 + k%4 {
+			list = append(list, int32(k))
+		}
+	}
+	w.random.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+	return list
+}
+
 func (w *world) held() int {
 	n := 0
 	for _, j := range w.judges {
@@ -166,9 +177,8 @@ func resident() int {
 	return pages * os.Getpagesize()
 }
 
-// cpuSeconds are the CPU time of the garbage collector, and that of everything but idling.
+// cpuSeconds are the CPU time of the garbage collector, and that of everything but idling, up to the end of the last collection.
 func cpuSeconds() (gc, all float64) {
-	runtime.GC() // the figures are brought up to date by it
 	samples := []metrics.Sample{
 		{Name: "/cpu/classes/gc/total:cpu-seconds"}, {Name: "/cpu/classes/total:cpu-seconds"}, {Name: "/cpu/classes/idle:cpu-seconds"},
 	}
