@@ -11,7 +11,6 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
-	"log"
 	"math/rand/v2"
 	"os"
 	"runtime"
@@ -42,7 +41,8 @@ func main() {
 	run := flag.Duration("run", 10*time.Second, "how long to go on judging for the share of the garbage collector")
 	flag.Parse()
 	if err := measure(*keys, aggregates[:*n], *run); err != nil {
-		log.Fatal(err)
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
 }
 
