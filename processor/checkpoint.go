@@ -3,7 +3,6 @@ package processor
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -27,7 +26,7 @@ const (
 	chunkBytes = 512 << 10
 	// batchChunks is how many chunks are written at once.
 	batchChunks = 8
-	// saveTimeout bounds the writing of a cut.
+	// saveTimeout bounds each request of a cut.
 	saveTimeout = 4 * time.Second
 )
 
@@ -56,6 +55,7 @@ type manifest struct {
 type chunk struct {
 	owner string
 	cut   int
+	part  int  // of the cut, from 0
 	last  bool // of its cut
 	body  []byte
 }
@@ -67,6 +67,7 @@ func (c chunk) append(b []byte) []byte {
 	b = append(b, chunkMark)
 	b = varint.AppendString(b, c.owner)
 	b = varint.AppendInt(b, c.cut)
+	b = varint.AppendInt(b, c.part)
 	b = varint.AppendBool(b, c.last)
 	return append(b, c.body...)
 }
@@ -82,7 +83,7 @@ func parseState(value []byte) (m *manifest, c chunk, err error) {
 	}
 	r := varint.NewReader(value)
 	mark := r.Bool()
-	c = chunk{owner: r.String(), cut: int(r.Int()), last: r.Bool()}
+	c = chunk{owner: r.String(), cut: int(r.Int()), part: int(r.Int()), last: r.Bool()}
 	if r.Err() != nil || !mark {
 		return nil, c, fmt.Errorf("decode chunk: %w", varint.ErrDamaged)
 	}
@@ -97,29 +98,28 @@ type saver struct {
 	client     *broker.Client
 	generation *broker.Generation
 	state      *broker.Append
-	cuts       chan cut // of size 1: while one is written, changes gather for the next
+	cuts       chan cut    // of size 1: while one is written, changes gather for the next
+	free       chan []byte // of size 1: the body of a cut that is written, for the next
 	metrics    *metrics
 	log        *zap.Logger
 
 	spans    []span // the manifest's so far
 	start    int64  // the manifest's
+	cleaned  int64  // what lies below is deleted
 	number   int    // of the next cut
 	passFrom int64  // where in the state topic the pass under way began; -1 before its first cut
 	passCut  int    // its first cut
 }
 
-// run writes cuts until there are no more. An error leaves the last manifest in force: a restart replays from there.
+// run writes cuts until there are no more. When it fails, which ends the generation, the last manifest stays in force: the next
+// owner replays from there.
 func (s *saver) run(ctx context.Context) error {
 	for c := range s.cuts {
 		begin := time.Now()
 		if err := s.save(ctx, c); err != nil {
-			if errors.Is(err, broker.ErrBrokerFailed) {
-				return err
+			for range s.cuts { // so that nobody waits for us; the judge ends with the generation
 			}
-			if ctx.Err() == nil {
-				s.log.Warn("cannot write a checkpoint, the one before stays in force", zap.Error(err))
-			}
-			return nil
+			return err
 		}
 		s.metrics.checkpoint.Observe(time.Since(begin).Seconds())
 		s.metrics.checkpointBytes.Add(float64(len(c.body)))
@@ -127,21 +127,23 @@ func (s *saver) run(ctx context.Context) error {
 	return nil
 }
 
-// save writes a cut with its manifest, commits, and drops what no manifest needs any more.
+// buffer is an empty body for a cut.
+func (s *saver) buffer() []byte {
+	select {
+	case b := <-s.free:
+		return b[:0]
+	default:
+		return nil
+	}
+}
+
+// save writes a cut with its manifest, commits, and drops what no manifest needs any more. It insists, for a cut that is lost
+// would be missing from all that follow; the last one of a generation gets one try.
 func (s *saver) save(ctx context.Context, c cut) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
-	defer cancel()
 	records := s.chunks(c)
-	first := int64(-1)
-	for len(records) > batchChunks {
-		at, err := s.state.Records(ctx, records[:batchChunks]...)
-		if err != nil {
-			return err
-		}
-		if first < 0 {
-			first = at
-		}
-		records = records[batchChunks:]
+	select {
+	case s.free <- c.body: // its bytes are in the records now
+	default:
 	}
 	m := s.extend(c)
 	value, err := json.Marshal(m)
@@ -149,20 +151,59 @@ func (s *saver) save(ctx context.Context, c cut) error {
 		return fmt.Errorf("encode manifest: %w", err)
 	}
 	records = append(records, broker.Record{Value: value, Time: schema.MillisOf(time.Now())})
-	at, err := s.state.Records(ctx, records...)
+	var first, last int64
+	err = insist(ctx, s.log, "write a checkpoint", func() error {
+		first, last, err = s.write(ctx, records)
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	if first < 0 {
-		first = at
-	}
 	s.advance(c, first)
-	manifestAt := at + int64(len(records)) - 1
-	commit := broker.Commit{Partition: s.partition, Offset: c.offset, Metadata: strconv.FormatInt(manifestAt, 10)}
-	if err := s.generation.Commit(ctx, []broker.Commit{commit}); err != nil {
+	commit := broker.Commit{Partition: s.partition, Offset: c.offset, Metadata: strconv.FormatInt(last, 10)}
+	err = insist(ctx, s.log, "commit a checkpoint", func() error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
+		defer cancel()
+		return s.generation.Commit(ctx, []broker.Commit{commit})
+	})
+	if err != nil {
 		return err
 	}
-	return s.client.DeleteBefore(ctx, schema.TopicState, s.partition, m.Start)
+	s.clean(ctx, m.Start)
+	return nil
+}
+
+// write appends the records of a cut, and returns the offsets of the first and the last. What a failed try has left behind
+// is passed over: a chunk says its place in its cut.
+func (s *saver) write(ctx context.Context, records []broker.Record) (first, last int64, err error) {
+	first = -1
+	for len(records) > 0 {
+		n := min(len(records), batchChunks)
+		at, err := s.state.Records(ctx, records[:n]...)
+		if err != nil {
+			return 0, 0, err
+		}
+		if first < 0 {
+			first = at
+		}
+		last = at + int64(n) - 1
+		records = records[n:]
+	}
+	return first, last, nil
+}
+
+// clean deletes what no manifest needs. Where it cannot, the topic grows and nothing else is wrong.
+func (s *saver) clean(ctx context.Context, start int64) {
+	if start <= s.cleaned || ctx.Err() != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, saveTimeout)
+	defer cancel()
+	if err := s.client.DeleteBefore(ctx, schema.TopicState, s.partition, start); err != nil {
+		s.log.Warn("cannot delete old checkpoints", zap.Error(err))
+		return
+	}
+	s.cleaned = start
 }
 
 // chunks are the records of a cut.
@@ -171,7 +212,7 @@ func (s *saver) chunks(c cut) []broker.Record {
 	var records []broker.Record
 	for body := c.body; ; {
 		n := min(len(body), chunkBytes)
-		part := chunk{owner: s.owner, cut: s.number, last: n == len(body), body: body[:n]}
+		part := chunk{owner: s.owner, cut: s.number, part: len(records), last: n == len(body), body: body[:n]}
 		records = append(records, broker.Record{Value: part.append(make([]byte, 0, n+64)), Time: now})
 		if body = body[n:]; len(body) == 0 {
 			return records

@@ -4,6 +4,7 @@ import (
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
 )
 
 // metrics are the processor's figures, each by partition where it says so.
@@ -61,6 +62,20 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	})
 	r.MustRegister(m.undecodable, m.unread, m.checkpoint, m.checkpointBytes)
 	return m
+}
+
+// expired reports that events from..to-1 were gone before they were read.
+func (m *metrics) expired(log *zap.Logger, from, to int64) {
+	m.unread.Add(float64(to - from))
+	log.Error("events have expired before they were read: windows are incomplete", zap.Int64("from", from), zap.Int64("to", to-1))
+}
+
+// forget drops the gauges of a partition that is no longer owned.
+func (m *metrics) forget(p *partition) {
+	label := strconv.Itoa(int(p.number))
+	for _, g := range []*prometheus.GaugeVec{m.lag, m.keys, m.reach} {
+		g.DeleteLabelValues(label)
+	}
 }
 
 // observe reports what a partition has done since the last call.

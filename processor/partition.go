@@ -28,10 +28,11 @@ type partition struct {
 	reader   *broker.Reader
 	verdicts *broker.Append
 	judged   int64 // the watermark: verdicts for everything below it are in the log
+	end      int64 // of the partition, when it was opened
 	saver    *saver
 	cutEvery time.Duration
 	lastCut  time.Time
-	cutSize  int // about what the next one takes
+	lastSize uint64 // how many events there were at the last cut
 	caughtUp *atomic.Bool
 	metrics  *metrics
 	log      *zap.Logger
@@ -56,23 +57,27 @@ func (p *Processor) openPartition(ctx context.Context, generation *broker.Genera
 		return nil, err
 	}
 	log := p.log.With(zap.Int32("partition", number))
+	if err := p.cfg.Book.Wait(ctx, state.judge.Rev()); err != nil { // the rules that it was judging with
+		return nil, err
+	}
 	judged = max(judged, state.manifest.Offset) // the verdicts below a checkpoint may have expired
 	if judged > end {
 		return nil, fmt.Errorf("open partition %d: its verdicts reach offset %d, its events end at %d: the log was cut or made anew", number, judged, end)
 	}
 	if state.offset < first {
-		p.metrics.unread.Add(float64(first - state.offset))
-		log.Error("events have expired before they were read: windows are incomplete", zap.Int64("from", state.offset), zap.Int64("to", first-1))
+		p.metrics.expired(log, state.offset, first)
 		state.offset = first
 	}
+	judged = max(judged, first)
 	log.Debug("restored", zap.Int64("checkpoint", state.offset), zap.Int64("watermark", judged), zap.Int64("end", end), zap.Int("keys", state.judge.Keys()))
 	return &partition{
-		number: number, book: p.cfg.Book, judge: state.judge, judged: judged, caughtUp: caughtUp, metrics: p.metrics, log: log,
+		number: number, book: p.cfg.Book, judge: state.judge, judged: judged, end: end, caughtUp: caughtUp, metrics: p.metrics, log: log,
 		reader:   p.cfg.Client.NewReader(schema.TopicEvents, number, state.offset),
 		verdicts: broker.NewAppend(p.cfg.Client, schema.TopicVerdicts, number, p.cfg.Producer),
 		saver:    p.newSaver(generation, number, state.manifest, log),
 		cutEvery: p.cfg.CheckpointEvery,
 		lastCut:  time.Now(),
+		lastSize: state.judge.Counts().Events,
 		reported: state.judge.Counts(),
 	}, nil
 }
@@ -99,15 +104,20 @@ func (p *partition) run(ctx context.Context) error {
 		p.cut()
 	}
 	close(p.saver.cuts)
-	return errors.Join(err, g.Wait())
+	err = errors.Join(err, g.Wait())
+	p.metrics.forget(p)
+	return err
 }
 
 // judgeAll is the partition's story: fetch, judge, write. Up to the watermark it only rebuilds its state; nothing is written
 // twice.
 func (p *partition) judgeAll(ctx context.Context) error {
 	for {
-		p.caughtUp.Store(p.ahead() && p.reader.Next() >= p.reader.End())
+		p.caughtUp.Store(p.ahead() && p.reader.Next() >= max(p.end, p.reader.End()))
 		records, err := p.reader.Fetch(ctx)
+		if p.expired(err) {
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -126,6 +136,19 @@ func (p *partition) judgeAll(ctx context.Context) error {
 	}
 }
 
+// expired reports whether a fetch failed because retention has dropped events before they were read; then it goes on with
+// those that are there.
+func (p *partition) expired(err error) bool {
+	var gone *broker.OffsetGoneError
+	if !errors.As(err, &gone) || gone.Offset >= gone.First {
+		return false
+	}
+	p.metrics.expired(p.log, gone.Offset, gone.First)
+	p.reader.SkipTo(gone.First)
+	p.judged = max(p.judged, gone.First)
+	return true
+}
+
 // ahead reports whether the replay is over: everything read is judged in the log, and all that was is read.
 func (p *partition) ahead() bool { return p.reader.Next() == p.judged }
 
@@ -133,21 +156,20 @@ func (p *partition) ahead() bool { return p.reader.Next() == p.judged }
 // wait on.
 func (p *partition) cutWhenDue() {
 	since := time.Since(p.lastCut)
-	changed := p.judge.ChangedBytes()
-	due := changed > 0 && since >= p.cutEvery || changed >= cutBytes && since >= p.cutEvery/10
+	due := since >= p.cutEvery || p.judge.ChangedBytes() >= cutBytes && since >= p.cutEvery/10
 	if due && p.ahead() {
 		p.cut()
 	}
 }
 
 func (p *partition) cut() {
-	if len(p.saver.cuts) == cap(p.saver.cuts) || p.judge.ChangedBytes() == 0 {
+	events := p.judge.Counts().Events
+	if len(p.saver.cuts) == cap(p.saver.cuts) || events == p.lastSize {
 		return
 	}
-	body, passed := p.judge.AppendChanges(make([]byte, 0, p.cutSize))
-	p.cutSize = len(body) + len(body)/8
+	body, passed := p.judge.AppendChanges(p.saver.buffer())
 	p.saver.cuts <- cut{offset: p.judged, body: body, passed: passed}
-	p.lastCut = time.Now()
+	p.lastCut, p.lastSize = time.Now(), events
 }
 
 // belowWatermark cuts records at the watermark, so that each verdict lies on one side of it.
@@ -168,6 +190,7 @@ func (p *partition) judgeChunk(ctx context.Context, records []broker.Record) (sc
 		e := &p.event
 		if err := e.Decode(r.Key, r.Value, r.Time); err != nil { // it keeps its offset, and the sink sets it aside
 			p.metrics.undecodable.Inc()
+			p.judge.Pass(r.Time)
 			p.log.Error("cannot decode an event, passing over it", zap.Int64("offset", r.Offset), zap.Error(err))
 			verdict.To = r.Offset + 1
 			continue
@@ -207,16 +230,29 @@ func (p *partition) write(ctx context.Context, v schema.Verdict) error {
 	}
 	p.value = v.AppendValue(p.value[:0])
 	record := broker.Record{Value: p.value, Time: schema.MillisOf(time.Now())}
-	for {
+	// Whether or not a try has put it there already: readers skip a verdict that they have seen.
+	err := insist(ctx, p.log, "write a verdict", func() error {
 		_, err := p.verdicts.Records(ctx, record)
-		if err == nil {
-			p.judged = v.To
-			return nil
-		}
-		if ctx.Err() != nil || errors.Is(err, broker.ErrBrokerFailed) {
+		return err
+	})
+	if err == nil {
+		p.judged = v.To
+	}
+	return err
+}
+
+// insist calls f until it succeeds, ctx is done, or trying again cannot help.
+func insist(ctx context.Context, log *zap.Logger, what string, f func() error) error {
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
+		err := f()
+		if err == nil || ctx.Err() != nil || broker.Final(err) {
 			return err
 		}
-		// Whether or not it is there already: readers skip a verdict that they have seen.
-		p.log.Warn("cannot write a verdict, trying again", zap.Error(err))
+		log.Warn("cannot "+what+", trying again", zap.Error(err))
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(wait):
+		}
 	}
 }

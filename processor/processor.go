@@ -103,10 +103,12 @@ func (p *Processor) newJudge(number int32) *judge.Judge {
 
 // newSaver makes the saver of a partition that was restored from a manifest; it begins a pass of its own.
 func (p *Processor) newSaver(generation *broker.Generation, number int32, from manifest, log *zap.Logger) *saver {
+	producer := p.cfg.Producer
+	producer.Timeout = saveTimeout // a rebalance waits for the last cut
 	return &saver{
 		owner: uuid.NewString(), partition: number, client: p.cfg.Client, generation: generation,
-		state: broker.NewAppend(p.cfg.Client, schema.TopicState, number, p.cfg.Producer),
-		cuts:  make(chan cut, 1), metrics: p.metrics, log: log,
+		state: broker.NewAppend(p.cfg.Client, schema.TopicState, number, producer),
+		cuts:  make(chan cut, 1), free: make(chan []byte, 1), metrics: p.metrics, log: log,
 		spans: slices.Clone(from.Spans), start: from.Start, passFrom: -1,
 	}
 }

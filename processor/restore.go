@@ -84,6 +84,9 @@ func (p *Processor) restoreNewest(ctx context.Context, number int32) (restored, 
 		p.log.Warn("passing over a checkpoint", zap.Int32("partition", number), zap.Int64("manifest", manifests[i].at), zap.Error(err))
 	}
 	first, _, err = p.cfg.Client.Offsets(ctx, schema.TopicEvents, number)
+	if first > 0 {
+		p.metrics.expired(p.log.With(zap.Int32("partition", number)), 0, first)
+	}
 	return restored{judge: p.newJudge(number), offset: first, manifest: manifest{Start: end}}, err
 }
 
@@ -92,17 +95,24 @@ func (p *Processor) apply(ctx context.Context, number int32, m manifest, at int6
 	j := p.newJudge(number)
 	wanted := newCutOrder(m.Spans)
 	var body []byte
+	parts := 0
 	err := p.eachState(ctx, number, m.Start, at, func(_ int64, other *manifest, c chunk) error {
 		if other != nil || !wanted.is(c) {
 			return nil
 		}
+		if c.part == 0 { // also when a failed try left some of the cut before
+			body, parts = body[:0], 0
+		}
+		if c.part != parts {
+			return nil
+		}
 		body = append(body, c.body...)
+		parts++
 		if !c.last {
 			return nil
 		}
 		wanted.next()
 		err := j.ApplyChanges(body)
-		body = body[:0]
 		return err
 	})
 	if err == nil && !wanted.done() {
@@ -117,6 +127,13 @@ func (p *Processor) apply(ctx context.Context, number int32, m manifest, at int6
 
 // eachState calls f for the records of the partition's state from an offset to below another.
 func (p *Processor) eachState(ctx context.Context, number int32, from, to int64, f func(at int64, m *manifest, c chunk) error) error {
+	_, end, err := p.cfg.Client.Offsets(ctx, schema.TopicState, number)
+	if err != nil {
+		return err
+	}
+	if end < to {
+		return fmt.Errorf("read state: it ends at offset %d, not %d: %w", end, to, errIncomplete)
+	}
 	for r := p.cfg.Client.NewReader(schema.TopicState, number, from); r.Next() < to; {
 		records, err := r.Fetch(ctx)
 		if err != nil {

@@ -7,5 +7,5 @@
 //	c, err := broker.Open(broker.Config{Brokers: []string{"127.0.0.1:9092"}})
 //	p := broker.NewProducer(c, schema.TopicEvents, 8, broker.DefaultProducerConfig())
 //	go p.Run(ctx)
-//	err = p.Produce(ctx, records) // each record has its offset now
+//	err = p.Produce(records) // each record has its offset now
 package broker

@@ -190,3 +190,10 @@ func (p *parcel) WriteTo(w io.Writer) (int64, error) {
 
 // Read is never called where WriteTo can be.
 func (p *parcel) Read([]byte) (int, error) { return 0, errWithdrawn }
+
+// Final reports whether trying again cannot help: the embedded broker has failed, the generation is over, or a record is
+// larger than its topic takes.
+func Final(err error) bool {
+	return errors.Is(err, ErrBrokerFailed) || errors.Is(err, errFenced) ||
+		errors.Is(err, kafka.MessageSizeTooLarge) || errors.Is(err, kafka.RecordListTooLarge)
+}

@@ -50,6 +50,9 @@ func (c *Client) NewReader(topic schema.Topic, partition int32, offset int64) *R
 	return &Reader{client: c, topic: topic, partition: partition, next: offset, limit: fetchBytes}
 }
 
+// SkipTo makes offset the next one.
+func (r *Reader) SkipTo(offset int64) { r.next = offset }
+
 // Next is the offset of the next record to come.
 func (r *Reader) Next() int64 { return r.next }
 
@@ -72,7 +75,9 @@ func (r *Reader) Fetch(ctx context.Context) ([]Record, error) {
 			if err != nil {
 				return nil, err
 			}
-			return nil, &OffsetGoneError{r.topic, r.partition, r.next, first, end}
+			if r.next < first || r.next > end {
+				return nil, &OffsetGoneError{r.topic, r.partition, r.next, first, end}
+			} // else a new leader did not know yet how far its partition is acknowledged
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
 		case errors.Is(err, errBroken) || !retriable(err):

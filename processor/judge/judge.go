@@ -17,6 +17,10 @@ const forgetEvery = 1 << 16
 // may be forgotten early: an hour, as for windows.
 const forgetAfter = schema.Millis(3_600_000)
 
+// alertBytes is how much the messages and values of one event's alerts may take together, so that its verdict fits a record;
+// alerts beyond it have their rule's name for a message and no values.
+const alertBytes = 4 << 20
+
 // Config says what a judge decides about.
 type Config struct {
 	Book          *rules.Book
@@ -39,6 +43,7 @@ type Judge struct {
 	logTime schema.Millis                // the largest created_at so far
 
 	counts     Counts
+	room       int  // of alertBytes, for the event at hand
 	passBegins bool // the next changes begin a pass over everything: see AppendChanges
 }
 
@@ -57,6 +62,12 @@ func New(c Config) *Judge {
 		sets:       map[schema.Tenant]*rules.Set{},
 		passBegins: true,
 	}
+}
+
+// Pass takes note of an event that cannot be decoded: it has a time and a place, and nothing else.
+func (j *Judge) Pass(createdAt schema.Millis) {
+	j.logTime = max(j.logTime, createdAt)
+	j.tick()
 }
 
 // Rev is the largest rules_rev so far.
@@ -108,6 +119,7 @@ func (j *Judge) Event(offset int64, e *schema.Event) (x schema.Exception, except
 	set := j.set(e.Tenant)
 	at, values := j.windows.Observe(set, e)
 	x = schema.Exception{Offset: offset, Score: e.Severity.BaseScore()}
+	j.room = alertBytes
 	id := schema.EventID(j.base, offset, j.partition)
 	failed := set.Eval(e, values, func(p *rules.Program) {
 		rule := p.Rule()
@@ -143,15 +155,19 @@ func (j *Judge) hit(x *schema.Exception, p *rules.Program, id int64, at schema.M
 		return
 	}
 	j.counts.Alerts++
+	message, shown := p.Message(e, values), p.ValuesJSON(values)
+	if j.room -= len(message) + len(shown); j.room < 0 {
+		message, shown = rule.Name, []byte("{}")
+	}
 	x.Alerts = append(x.Alerts, schema.Alert{
 		ID:          hit.AlertID,
 		RuleID:      rule.ID,
 		RuleVersion: p.Version,
 		RuleName:    rule.Name,
 		Severity:    rule.Severity,
-		Message:     p.Message(e, values),
+		Message:     message,
 		EventID:     id,
 		RaisedAt:    hit.RaisedAt,
-		Values:      p.ValuesJSON(values),
+		Values:      shown,
 	})
 }
