@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -13,7 +15,7 @@ import (
 	"keypulse/schema"
 )
 
-// firstTimeout bounds the reading of a first event from the log.
+// firstTimeout bounds the reading of a request's first events from the log.
 const firstTimeout = 5 * time.Second
 
 // nameEvents gives event_ids to events without one: the Idempotency-Key, in a batch with the event's index.
@@ -31,7 +33,7 @@ func nameEvents(events []schema.Event, key string, batch bool) error {
 		if e.OwnID {
 			continue
 		}
-		e.EventID, e.OwnID = string(append([]byte(nil), key...)), true // the header is Fiber's to reuse
+		e.EventID, e.OwnID = strings.Clone(key), true // the header is Fiber's to reuse
 		if batch {
 			e.EventID += "-" + strconv.Itoa(i)
 		}
@@ -48,12 +50,44 @@ func printable(s string) bool {
 	return true
 }
 
-// answerFirst turns the answer to a duplicate into that to the event that came first. It reports whether both have the
-// same content; where the first is no longer in the log, nobody can tell, and the duplicate's own content stands for it.
-func (in *Ingest) answerFirst(a *answer.Event, id int64) (same bool) {
+// duplicate is an event of a request that was accepted before.
+type duplicate struct {
+	index int
+	first int64 // the id of the event that came first
+}
+
+// answerFirsts turns the answers to a request's duplicates into those to the events that came first, and returns those
+// duplicates whose content differs. All reading together ends after firstTimeout, or with the server.
+func (in *Ingest) answerFirsts(shutdown <-chan struct{}, events []answer.Event, duplicates []duplicate, batch bool) []httpapi.FieldError {
+	if len(duplicates) == 0 {
+		return nil
+	}
+	in.metrics.duplicates.Add(float64(len(duplicates)))
 	ctx, cancel := context.WithTimeout(context.Background(), firstTimeout)
+	var watching sync.WaitGroup
+	defer watching.Wait()
 	defer cancel()
-	in.metrics.duplicates.Inc()
+	watching.Go(func() {
+		select {
+		case <-shutdown:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	var differ []httpapi.FieldError
+	for _, d := range duplicates {
+		a := &events[d.index]
+		if !in.answerFirst(ctx, a, d.first) {
+			differ = append(differ, httpapi.FieldError{Field: "event_id", Message: differs(a.ID), Index: indexOf(d.index, batch)})
+		}
+	}
+	return differ
+}
+
+// answerFirst turns the answer to a duplicate into that to the event that came first. It reports whether both have the
+// same content; where the first is no longer in the log, or not read in time, nobody can tell, and the duplicate's own
+// content stands for it.
+func (in *Ingest) answerFirst(ctx context.Context, a *answer.Event, id int64) (same bool) {
 	a.ID, a.Duplicate = id, true
 	offset, partition := schema.SplitEventID(in.cfg.Incarnation.Base, id)
 	record, err := in.cfg.Client.ReadAt(ctx, schema.TopicEvents, partition, offset)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -59,7 +60,7 @@ func New(cfg Config) *Ingest {
 	}
 	in.metrics = newMetrics(cfg.Metrics, in.producer.Buffered)
 	for range cfg.Incarnation.Partitions {
-		in.verdicts = append(in.verdicts, &verdicts{base: cfg.Incarnation.Base})
+		in.verdicts = append(in.verdicts, &verdicts{})
 	}
 	return in
 }
@@ -139,6 +140,8 @@ func (a *accepted) appendBatch(b []byte) []byte {
 	return append(b, '}')
 }
 
+func appendInt(b []byte, n int) []byte { return strconv.AppendInt(b, int64(n), 10) }
+
 func (a *accepted) send(c *fiber.Ctx, body []byte) error {
 	if a.prefer.applied != "" {
 		c.Set("Preference-Applied", a.prefer.applied)
@@ -169,7 +172,7 @@ func (in *Ingest) accept(c *fiber.Ctx, events []schema.Event, batch bool) (*acce
 	}
 	in.metrics.accepted.Add(float64(len(events)))
 	in.await(c.Context().Done(), records, prefer.wait)
-	return in.result(events, records, prefer, batch)
+	return in.result(c.Context().Done(), events, records, prefer, batch)
 }
 
 // stamp gives the events what the server knows about them and encodes them as records.
@@ -243,12 +246,12 @@ func (in *Ingest) behind(records []broker.Record, now time.Time, wait time.Durat
 }
 
 // result is the answer: what is known of the events by now.
-func (in *Ingest) result(events []schema.Event, records []broker.Record, prefer preference, batch bool) (*accepted, error) {
+func (in *Ingest) result(shutdown <-chan struct{}, events []schema.Event, records []broker.Record, prefer preference, batch bool) (*accepted, error) {
 	a := &accepted{status: fiber.StatusCreated, prefer: prefer, events: make([]answer.Event, len(events))}
 	if prefer.async {
 		a.status = fiber.StatusAccepted
 	}
-	var differ []httpapi.FieldError
+	var duplicates []duplicate
 	for i := range events {
 		r := &records[i]
 		a.events[i] = answer.Event{
@@ -259,12 +262,12 @@ func (in *Ingest) result(events []schema.Event, records []broker.Record, prefer 
 		if !prefer.async {
 			o, evaluated := in.verdicts[r.Partition].outcome(r.Offset, a.events[i].Score)
 			a.events[i].Score, a.events[i].Alerts, a.events[i].Evaluated = o.score, o.alerts, evaluated
-			if o.first != 0 && !in.answerFirst(&a.events[i], o.first) {
-				differ = append(differ, httpapi.FieldError{Field: "event_id", Message: differs(a.events[i].ID), Index: indexOf(i, batch)})
+			if o.first != 0 {
+				duplicates = append(duplicates, duplicate{i, o.first})
 			}
 		}
 	}
-	if len(differ) > 0 {
+	if differ := in.answerFirsts(shutdown, a.events, duplicates, batch); len(differ) > 0 {
 		e := httpapi.Conflict("An event with this event_id was accepted within 24 hours, with other content.")
 		e.Fields = differ
 		return nil, e

@@ -1,10 +1,6 @@
 package ingest
 
-import (
-	"strconv"
-
-	"github.com/prometheus/client_golang/prometheus"
-)
+import "github.com/prometheus/client_golang/prometheus"
 
 // metrics are the node's figures.
 type metrics struct {
@@ -36,5 +32,3 @@ func newMetrics(r prometheus.Registerer, buffered func() int64) *metrics {
 	}, func() float64 { return float64(buffered()) }))
 	return m
 }
-
-func appendInt(b []byte, n int) []byte { return strconv.AppendInt(b, int64(n), 10) }

@@ -33,8 +33,6 @@ type outcome struct {
 
 // verdicts follows the verdicts of one partition for the requests that wait for them.
 type verdicts struct {
-	base int64 // of the log's incarnation
-
 	mu sync.Mutex
 	// guards the following
 	judged int64     // everything below has its verdict

@@ -42,17 +42,20 @@ func runChild(addr string) error {
 	if err != nil {
 		return err
 	}
-	return runProcessor(ctx, c, log)
+	return runProcessor(ctx, c, log, nil)
 }
 
-// runProcessor follows the rules and judges until ctx is done.
-func runProcessor(ctx context.Context, c *broker.Client, log schema.LogRecord) error {
+// runProcessor judges until ctx is done, and follows the rules from when slow, if it is not nil, is closed.
+func runProcessor(ctx context.Context, c *broker.Client, log schema.LogRecord, slow <-chan struct{}) error {
 	book := rules.NewBook()
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	wg.Go(func() {
+		if slow != nil {
+			<-slow
+		}
 		_ = broker.NewFollower(c, schema.TopicRules, func(r broker.Record) { _ = book.Apply(r.Offset, r.Key, r.Value) }).Run(ctx)
 	})
 	return processor.New(processor.Config{
@@ -65,7 +68,7 @@ func runProcessor(ctx context.Context, c *broker.Client, log schema.LogRecord) e
 func start(t testing.TB, c *broker.Client, log schema.LogRecord) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- runProcessor(ctx, c, log) }()
+	go func() { done <- runProcessor(ctx, c, log, nil) }()
 	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -366,6 +369,34 @@ func TestRestoresFromCheckpoints(t *testing.T) {
 			h.restart(c, log, lost)
 			h.compare(want)
 		})
+	}
+}
+
+// TestRestoredProcessorWaitsForItsRules restores a processor whose rules come late: it must judge by those that it was
+// judging with.
+func TestRestoredProcessorWaitsForItsRules(t *testing.T) {
+	const events = 3000
+	want := undisturbed(t, events)
+	c, log := brokertest.Start(t, partitions)
+	h := newHistory(t, c)
+	h.rule("burst", `event_type == "export" && count("10s", event_type == "export") > 3`, 1, 15*time.Second)
+	h.write(events / 3)
+	h.rule("burst", `event_type == "export" && count("5s", event_type == "export") > 2`, 2, 5*time.Second)
+	h.rule("busy", `count("30s") > 20 and severity != "nominal"`, 1, 0)
+	h.write(events / 6)
+	h.restart(c, log, false)
+	h.write(events/3 - events/6)
+	slow, done := make(chan struct{}), make(chan error, 1)
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() { done <- runProcessor(ctx, c, log, slow) }()
+	time.Sleep(300 * time.Millisecond) // long enough for a processor that does not wait to judge everything
+	h.rule("busy", `count("30s") > 30`, 2, time.Minute)
+	h.write(events - 2*(events/3))
+	close(slow)
+	h.compare(want)
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }
 

@@ -150,6 +150,31 @@ func BenchmarkNewSet(b *testing.B) {
 	}
 }
 
+// BenchmarkBookApply reads the records of a thousand rules with three aggregates each, as a start does.
+func BenchmarkBookApply(b *testing.B) {
+	type record struct{ key, value []byte }
+	var records []record
+	for i := range MaxRules {
+		r, err := Record("acme", threeAggregates(i), 1, "tester", 1000)
+		if err != nil {
+			b.Fatal(err)
+		}
+		value, err := json.Marshal(r)
+		if err != nil {
+			b.Fatal(err)
+		}
+		records = append(records, record{schema.RecordKey(r.Tenant, r.ID), value})
+	}
+	for b.Loop() {
+		book := NewBook()
+		for i, r := range records {
+			if err := book.Apply(int64(i), r.key, r.value); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+}
+
 func BenchmarkHash(b *testing.B) {
 	v := String("203.0.113.77")
 	b.ReportAllocs()

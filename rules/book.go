@@ -9,6 +9,7 @@ import (
 	"sort"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"keypulse/schema"
 )
@@ -27,9 +28,10 @@ type Version struct {
 // Book is every version of every tenant's rules, in the order of the rules topic. It is fed record by record
 // ([Book.Apply], one caller) and read by any number of goroutines. What it answers for a revision never changes.
 type Book struct {
+	rev atomic.Int64 // offset of the next record to read; written under mu
+
 	mu sync.RWMutex
 	// guards the following
-	rev     int64 // offset of the next record to read
 	grown   chan struct{}
 	tenants map[schema.Tenant]*tenantBook
 	empty   *Set
@@ -40,6 +42,8 @@ type tenantBook struct {
 	current map[string]Version // by id; deleted ones too, for their version numbers go on
 	changes []Version          // in the order of the topic
 	sets    map[int]*Set       // by the number of changes that are in it
+	rules   int                // of current, those in force
+	uses    map[string]int     // how many rules in force have an aggregate, by its key
 }
 
 // keptSets is how many sets of a tenant are kept: those in force now and a little earlier. Others are built again.
@@ -62,12 +66,12 @@ func (b *Book) Apply(offset int64, key, value []byte) error {
 	v, tenant, err := decodeVersion(offset, key, value)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.rev = offset + 1
-	close(b.grown)
-	b.grown = make(chan struct{})
 	if err == nil {
 		err = b.apply(tenant, v)
 	}
+	b.rev.Store(offset + 1)
+	close(b.grown)
+	b.grown = make(chan struct{})
 	if err != nil {
 		return fmt.Errorf("apply rule record %d: %w", offset, err)
 	}
@@ -105,7 +109,7 @@ func decodeVersion(offset int64, key, value []byte) (Version, schema.Tenant, err
 func (b *Book) apply(tenant schema.Tenant, v Version) error {
 	t := b.tenants[tenant]
 	if t == nil {
-		t = &tenantBook{current: map[string]Version{}, sets: map[int]*Set{}}
+		t = &tenantBook{current: map[string]Version{}, sets: map[int]*Set{}, uses: map[string]int{}}
 	}
 	last := t.current[v.Rule.ID]
 	if v.Version != last.Version+1 || v.Deleted && (last.Version == 0 || last.Deleted) {
@@ -116,32 +120,61 @@ func (b *Book) apply(tenant schema.Tenant, v Version) error {
 	} else if err := t.fits(v.Program); err != nil {
 		return err
 	}
+	t.leave(last.Program)
+	t.enter(v.Program)
 	t.current[v.Rule.ID] = v
 	t.changes = append(t.changes, v)
 	b.tenants[tenant] = t
 	return nil
 }
 
-// fits says whether the tenant may have p beside its other rules.
-func (t *tenantBook) fits(p *Program) error {
-	rules, aggregates := 1, map[string]struct{}{}
-	for _, a := range p.tables.aggregates {
-		aggregates[a.key] = struct{}{}
+// enter counts a program that comes into force, leave one that goes; nil is none.
+func (t *tenantBook) enter(p *Program) {
+	if p == nil {
+		return
 	}
-	for id, v := range t.current {
-		if v.Deleted || id == p.rule.ID {
-			continue
+	t.rules++
+	for _, a := range p.tables.aggregates {
+		t.uses[a.key]++
+	}
+}
+
+func (t *tenantBook) leave(p *Program) {
+	if p == nil {
+		return
+	}
+	t.rules--
+	for _, a := range p.tables.aggregates {
+		if t.uses[a.key]--; t.uses[a.key] == 0 {
+			delete(t.uses, a.key)
 		}
-		rules++
-		for _, a := range v.Program.tables.aggregates {
-			aggregates[a.key] = struct{}{}
+	}
+}
+
+// fits says whether the tenant may have p beside its other rules. It looks at no aggregates but p's and those of the
+// rule in whose place p comes.
+func (t *tenantBook) fits(p *Program) error {
+	rules, aggregates := t.rules+1, len(t.uses)
+	own := make(map[string]struct{}, len(p.tables.aggregates))
+	for _, a := range p.tables.aggregates {
+		own[a.key] = struct{}{}
+		if t.uses[a.key] == 0 {
+			aggregates++
+		}
+	}
+	if last := t.current[p.rule.ID].Program; last != nil {
+		rules--
+		for _, a := range last.tables.aggregates {
+			if _, stays := own[a.key]; t.uses[a.key] == 1 && !stays {
+				aggregates--
+			}
 		}
 	}
 	if rules > MaxRules {
 		return fmt.Errorf("%d rules, at most %d: %w", rules, MaxRules, ErrLimit)
 	}
-	if len(aggregates) > MaxAggregates {
-		return fmt.Errorf("%d different aggregates, at most %d: %w", len(aggregates), MaxAggregates, ErrLimit)
+	if aggregates > MaxAggregates {
+		return fmt.Errorf("%d different aggregates, at most %d: %w", aggregates, MaxAggregates, ErrLimit)
 	}
 	return nil
 }
@@ -158,17 +191,14 @@ func (b *Book) Fits(tenant schema.Tenant, p *Program) error {
 }
 
 // Rev returns the offset of the next record to read: everything below it has been applied.
-func (b *Book) Rev() int64 {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	return b.rev
-}
+// It takes no lock.
+func (b *Book) Rev() int64 { return b.rev.Load() }
 
 // Wait blocks until everything below rev has been applied, or ctx ends.
 func (b *Book) Wait(ctx context.Context, rev int64) error {
 	for {
 		b.mu.RLock()
-		done, grown := b.rev >= rev, b.grown
+		done, grown := b.rev.Load() >= rev, b.grown
 		b.mu.RUnlock()
 		if done {
 			return nil

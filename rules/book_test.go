@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"keypulse/schema"
 )
@@ -181,5 +183,105 @@ func TestBookWait(t *testing.T) {
 	cancel()
 	if err := l.book.Wait(ctx, 1000); !errors.Is(err, context.Canceled) {
 		t.Errorf("wait ends with %v", err)
+	}
+}
+
+// TestBookAppliesWithoutTheOtherRules takes the aggregates of 999 rules away, so that a look at them panics, and applies one
+// more rule in each way: what a record costs does not grow with the rules that are there.
+func TestBookAppliesWithoutTheOtherRules(t *testing.T) {
+	l := bookLog{t, NewBook()}
+	for i := range MaxRules - 1 {
+		if err := l.rule("acme", threeAggregates(i), 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, v := range l.book.Rules("acme") {
+		v.Program.tables.aggregates = []*Aggregate{nil}
+	}
+	last := threeAggregates(MaxRules - 1)
+	for version := range int64(3) {
+		if err := l.rule("acme", last, version+1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.book.Fits("acme", mustCompile(t, last)); err != nil {
+		t.Error(err)
+	}
+	if err := l.drop("acme", last.ID, 4); err != nil {
+		t.Error(err)
+	}
+}
+
+// threeAggregates is one of a thousand rules that have 300 different aggregates together.
+func threeAggregates(i int) Rule {
+	n := i % 100
+	when := fmt.Sprintf(`count("%dm") > 1 && rate("%dm") > 2 && distinct("%dm", actor) > 3`, 1+n, 1+n, 1+n)
+	return ruleWhen(fmt.Sprintf("r%d", i), when)
+}
+
+// TestBookLimitsCountWhatIsInForce puts and drops rules at random around the limit of aggregates; a count over all rules says
+// which of them fit.
+func TestBookLimitsCountWhatIsInForce(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 1))
+	l := bookLog{t, NewBook()}
+	versions, held := map[string]int64{}, map[string][]int{}
+	refused := 0
+	for range 400 {
+		id := fmt.Sprintf("r%d", random.IntN(30))
+		if held[id] != nil && random.IntN(5) == 0 {
+			if err := l.drop("acme", id, versions[id]+1); err != nil {
+				t.Fatal(err)
+			}
+			versions[id]++
+			delete(held, id)
+			continue
+		}
+		seconds, parts := make([]int, 1+random.IntN(60)), []string{}
+		for i := range seconds {
+			seconds[i] = 1 + random.IntN(MaxAggregates+200)
+			parts = append(parts, fmt.Sprintf(`count("%ds") > 1`, seconds[i]))
+		}
+		different := map[int]bool{}
+		for other, list := range held {
+			for _, n := range list {
+				different[n] = different[n] || other != id
+			}
+		}
+		want := 0
+		for _, n := range seconds {
+			different[n] = true
+		}
+		for _, there := range different {
+			if there {
+				want++
+			}
+		}
+		err := l.rule("acme", ruleWhen(id, strings.Join(parts, " || ")), versions[id]+1)
+		if errors.Is(err, ErrLimit) != (want > MaxAggregates) || err != nil && !errors.Is(err, ErrLimit) {
+			t.Fatalf("a rule that makes %d aggregates: %v", want, err)
+		}
+		if err != nil {
+			refused++
+			continue
+		}
+		versions[id]++
+		held[id] = seconds
+	}
+	if refused == 0 {
+		t.Error("no rule was over the limit")
+	}
+}
+
+// TestBookRevTakesNoLock reads the revision while a record is applied.
+func TestBookRevTakesNoLock(t *testing.T) {
+	b := NewBook()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	read := make(chan int64, 1)
+	go func() { read <- b.Rev() }()
+	select {
+	case <-read:
+	case <-time.After(5 * time.Second):
+		t.Error("Rev waits for the lock")
 	}
 }

@@ -13,7 +13,7 @@ import (
 // LogRecord fixes the log's incarnation. Key: "log".
 type LogRecord struct {
 	Version    int64 `json:"version"`
-	Partitions int32 `json:"partitions"` // of events, verdicts and alerts, for the life of the log
+	Partitions int32 `json:"partitions"` // of events, verdicts and state, for the life of the log
 	Base       int64 `json:"base"`       // added to offsets in ids: above every offset of earlier incarnations
 }
 

@@ -8,13 +8,12 @@ import (
 // Topic is the name of a Kafka topic.
 type Topic string
 
-// The topics. Events, verdicts, state and alerts have as many partitions as the log; partition p of Verdicts judges
-// partition p of Events. A control topic has one partition, no compaction and no expiry; the last record of a key counts.
+// The topics. Events, verdicts and state have as many partitions as the log; partition p of Verdicts judges partition p
+// of Events. A control topic has one partition, no compaction and no expiry; the last record of a key counts.
 const (
 	TopicEvents   Topic = "keypulse.events.v1"
 	TopicVerdicts Topic = "keypulse.verdicts.v1"
 	TopicState    Topic = "keypulse.state.v1" // the processors' checkpoints; read by them alone
-	TopicAlerts   Topic = "keypulse.alerts.v1"
 	TopicLog      Topic = "keypulse.log"     // control: the log's incarnation ([LogRecord])
 	TopicRules    Topic = "keypulse.rules"   // control: rules ([RuleRecord])
 	TopicAPIKeys  Topic = "keypulse.apikeys" // control: API keys ([APIKeyRecord])

@@ -115,7 +115,7 @@ func (h *Hit) append(b []byte) []byte {
 	return appendUint(b, hitAt, uint64(h.At))
 }
 
-// AppendValue appends message Alert of verdicts.proto to b, the value of a record of the alerts topic.
+// AppendValue appends message Alert of verdicts.proto to b.
 func (a *Alert) AppendValue(b []byte) []byte {
 	b = appendString(b, alertID, a.ID)
 	b = appendString(b, alertRuleID, a.RuleID)

@@ -59,13 +59,37 @@ func New(cfg Config) *Sink {
 // Run joins the group and stores until ctx is done; then what it has read is stored.
 func (s *Sink) Run(ctx context.Context) error {
 	group := broker.Group{ID: GroupID, Topic: schema.TopicEvents, Log: s.log}
-	for ctx.Err() == nil {
-		if err := s.cfg.Client.RunGroup(ctx, group, s.serve); err != nil {
+	var wait time.Duration
+	for {
+		began := time.Now()
+		err := s.cfg.Client.RunGroup(ctx, group, s.serve)
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // to be stopped is no failure
+		}
+		if err != nil {
 			s.ready.Store(&err)
 			s.log.Error("the sink failed, starting again from its commits", zap.Error(err))
 		}
+		wait = restartAfter(wait, time.Since(began))
+		if pause(ctx, wait) != nil {
+			return nil
+		}
 	}
-	return nil
+}
+
+const (
+	firstRestart = 200 * time.Millisecond
+	lastRestart  = 5 * time.Second
+	// healthyAfter is how long a sink must have run for its failure to count as the first.
+	healthyAfter = time.Minute
+)
+
+// restartAfter is the pause after a failure: twice the last one, unless the sink was healthy in between.
+func restartAfter(last, ran time.Duration) time.Duration {
+	if ran >= healthyAfter {
+		return firstRestart
+	}
+	return min(max(2*last, firstRestart), lastRestart)
 }
 
 var errNoGeneration = errors.New("not a member of the group yet")

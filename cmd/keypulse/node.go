@@ -35,8 +35,8 @@ type node struct {
 	book        *rules.Book
 	keys        *auth.Table
 	server      *httpapi.Server
-	db          driver.Conn  // the sink's
-	queryDB     driver.Conn  // of query alone
+	dsn         string       // of ClickHouse
+	db          driver.Conn  // a pool that all roles share
 	refuse      func() error // see ingest.Config
 }
 
@@ -80,23 +80,20 @@ func (n *node) openLog() error {
 // queryConns bounds the statements of query that run at the same time; others wait.
 const queryConns = 16
 
-// openDB connects to ClickHouse and applies the migrations. Query has connections of its own, so that clients that read
-// slowly keep no INSERT waiting.
+// openDB connects to ClickHouse and applies the migrations.
 func (n *node) openDB(dsn string) error {
 	ctx, cancel := n.starting()
 	defer cancel()
+	n.dsn = dsn
 	var err error
-	if n.db, err = n.openPool(ctx, "ClickHouse client", dsn); err != nil {
-		return err
-	}
-	if n.queryDB, err = n.openPool(ctx, "ClickHouse client of query", dsn, store.MaxConns(queryConns)); err != nil {
+	if n.db, err = n.openPool(ctx, "ClickHouse client"); err != nil {
 		return err
 	}
 	return store.Migrate(ctx, n.db)
 }
 
-func (n *node) openPool(ctx context.Context, name, dsn string, opts ...store.Option) (driver.Conn, error) {
-	db, err := store.Open(ctx, dsn, opts...)
+func (n *node) openPool(ctx context.Context, name string, opts ...store.Option) (driver.Conn, error) {
+	db, err := store.Open(ctx, n.dsn, opts...)
 	if err != nil {
 		return nil, err
 	}
@@ -197,13 +194,21 @@ func (n *node) addSink() {
 	n.server.AddCheck("sink", s.Check)
 }
 
-// addQuery runs the query role.
+// addQuery runs the query role. It has connections of its own, so that clients that read slowly keep no INSERT waiting;
+// without them the process stops.
 func (n *node) addQuery() {
+	ctx, cancel := n.starting()
+	defer cancel()
+	db, err := n.openPool(ctx, "ClickHouse client of query", store.MaxConns(queryConns))
+	if err != nil {
+		n.fail(fmt.Errorf("query: %w", err))
+		return
+	}
 	log := n.log.Named("query")
 	actions := query.NewActions()
 	n.start("alert actions", func(ctx context.Context) error { return actions.Follow(ctx, n.client, n.db, log) })
 	q := query.New(query.Config{
-		DB: n.queryDB, Book: n.book, AppendRule: n.appendRule, Actions: actions, AppendAction: n.appendAction,
+		DB: db, Book: n.book, AppendRule: n.appendRule, Actions: actions, AppendAction: n.appendAction,
 		Log: log, Now: time.Now,
 	})
 	q.Register(n.server.App())

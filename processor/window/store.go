@@ -112,7 +112,7 @@ func (s *Store) touch(t *tenant, name string) *key {
 		return s.add(t, name)
 	}
 	k := s.keys.at(number)
-	if t.newest != number {
+	if t.newest != number || t.awake == none { // the newest one is at rest when all are
 		s.unlink(t, number)
 		s.link(t, number)
 	}

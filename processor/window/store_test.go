@@ -128,6 +128,45 @@ func TestSinceLastReaches400Days(t *testing.T) {
 	s.want(0, "null")
 }
 
+// TestTheNewestKeyWakesAfterRest touches a tenant's newest key when all its keys are at rest, and leaves the tenant alone for
+// 500 days: nothing of it stays, and a restored store goes the same way.
+func TestTheNewestKeyWakesAfterRest(t *testing.T) {
+	const day = 24 * time.Hour
+	for _, keys := range [][]string{{"a"}, {"a", "b"}} {
+		s := newStream(t, `since_last(event_type == "export")`, `count("1h")`)
+		s.store = New(Config{TrackChanges: true})
+		log := &journal{}
+		both := func(at time.Duration) {
+			for i := range 6 {
+				s.event("clock", at+time.Duration(i)*time.Second, of("other"))
+			}
+			log.cut(s.store)
+		}
+		for _, key := range keys {
+			s.event(key, 0)
+		}
+		both(2 * day)
+		s.event(keys[len(keys)-1], 2*day)
+		both(4 * day)
+		again := &stream{t: t, store: log.restore(t, Config{TrackChanges: true}), set: s.set}
+		for _, at := range []time.Duration{405 * day, 500 * day} {
+			both(at)
+			for i := range 6 {
+				again.event("clock", at+time.Duration(i)*time.Second, of("other"))
+			}
+			if s.store.Keys() != again.store.Keys() || s.store.Bytes() != again.store.Bytes() {
+				t.Errorf("%q at %s: %d keys of %d bytes, restored %d of %d",
+					keys, at, s.store.Keys(), s.store.Bytes(), again.store.Keys(), again.store.Bytes())
+			}
+		}
+		if s.store.Keys() != 1 {
+			t.Errorf("%q: %d keys after 500 days", keys, s.store.Keys())
+		}
+	}
+}
+
+func of(tenant schema.Tenant) func(*schema.Event) { return func(e *schema.Event) { e.Tenant = tenant } }
+
 func TestIdleKeysAreFreed(t *testing.T) {
 	s := newStream(t, `count("10m")`, `distinct("1m", actor)`)
 	for i := range 1000 {
