@@ -400,6 +400,37 @@ func TestRestoredProcessorWaitsForItsRules(t *testing.T) {
 	}
 }
 
+// TestCheckpointsSurviveABadNetwork has the broker refuse what checkpoints ask for, and cuts connections, and then takes the
+// events away that a processor without checkpoints would need.
+func TestCheckpointsSurviveABadNetwork(t *testing.T) {
+	const events = 6000
+	want := undisturbed(t, events)
+	u := brokertest.StartUnreliable(t, 4)
+	c, log := brokertest.Open(t, u.Addr, partitions)
+	h := newHistory(t, c)
+	stop := start(t, c, log)
+	h.rule("burst", `event_type == "export" && count("10s", event_type == "export") > 3`, 1, 15*time.Second)
+	u.Answer(brokertest.DeleteRecords, schema.TopicState, brokertest.TopicAuthorizationFailed, 5)
+	u.Answer(brokertest.Produce, schema.TopicState, brokertest.NotEnoughReplicasAfterAppend, 5)
+	h.write(events / 3)
+	h.rule("burst", `event_type == "export" && count("5s", event_type == "export") > 2`, 2, 5*time.Second)
+	h.rule("busy", `count("30s") > 20 and severity != "nominal"`, 1, 0)
+	u.Spoil(brokertest.Faults{CutRequest: 0.02, CutAnswer: 0.02})
+	time.Sleep(300 * time.Millisecond) // cuts, commits and verdicts meet the faults
+	u.Calm(t)
+	h.write(events / 6)
+	h.write(events/3 - events/6)
+	for p := range int32(partitions) {
+		h.verdicts(p)
+	}
+	stop()
+	h.restart(c, log, false)
+	h.rule("busy", `count("30s") > 30`, 2, time.Minute)
+	h.write(events - 2*(events/3))
+	h.restart(c, log, false)
+	h.compare(want)
+}
+
 // restart has a processor judge all there is and deletes the events that its commits say it needs no more.
 func (h *history) restart(c *broker.Client, log schema.LogRecord, lose bool) {
 	h.t.Helper()

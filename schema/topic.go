@@ -14,9 +14,9 @@ const (
 	TopicEvents   Topic = "keypulse.events.v1"
 	TopicVerdicts Topic = "keypulse.verdicts.v1"
 	TopicState    Topic = "keypulse.state.v1" // the processors' checkpoints; read by them alone
-	TopicLog      Topic = "keypulse.log"     // control: the log's incarnation ([LogRecord])
-	TopicRules    Topic = "keypulse.rules"   // control: rules ([RuleRecord])
-	TopicAPIKeys  Topic = "keypulse.apikeys" // control: API keys ([APIKeyRecord])
+	TopicLog      Topic = "keypulse.log"      // control: the log's incarnation ([LogRecord])
+	TopicRules    Topic = "keypulse.rules"    // control: rules ([RuleRecord])
+	TopicAPIKeys  Topic = "keypulse.apikeys"  // control: API keys ([APIKeyRecord])
 
 	// TopicAlertActions is a control topic of which every record counts ([AlertActionRecord]).
 	TopicAlertActions Topic = "keypulse.alert_actions"

@@ -20,13 +20,17 @@ import (
 	"keypulse/schema"
 )
 
-// Produce is a kind of request; package kmsg has all of them.
-const Produce = kmsg.Produce
+// Kinds of requests; package kmsg has all of them.
+const (
+	Produce       = kmsg.Produce
+	DeleteRecords = kmsg.DeleteRecords
+)
 
 // Errors that a broker answers; package kerr has all of them.
 var (
 	NotEnoughReplicas            = kerr.NotEnoughReplicas
 	NotEnoughReplicasAfterAppend = kerr.NotEnoughReplicasAfterAppend
+	TopicAuthorizationFailed     = kerr.TopicAuthorizationFailed
 )
 
 // Faults are what an [Unreliable] network does, each as a probability for each request that arrives or answer that
@@ -60,7 +64,7 @@ func StartUnreliable(t testing.TB, seed uint64) *Unreliable {
 	t.Helper()
 	u := &Unreliable{random: rand.New(rand.NewPCG(seed, seed)), conns: make(map[*unreliableConn]bool)}
 	cluster, err := kfake.NewCluster(
-		kfake.NumBrokers(1), kfake.Ports(0), kfake.DataDir(t.TempDir()),
+		kfake.NumBrokers(1), kfake.Ports(0), kfake.DataDir(t.TempDir()), kfake.GroupMinSessionTimeout(sessionTimeout),
 		kfake.ListenFn(func(network, address string) (net.Listener, error) {
 			l, err := (&net.ListenConfig{}).Listen(context.Background(), network, address)
 			return unreliableListener{l, u}, err
