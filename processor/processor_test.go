@@ -419,11 +419,11 @@ func TestCheckpointsSurviveABadNetwork(t *testing.T) {
 	time.Sleep(300 * time.Millisecond) // cuts, commits and verdicts meet the faults
 	u.Calm(t)
 	h.write(events / 6)
-	h.write(events/3 - events/6)
 	for p := range int32(partitions) {
 		h.verdicts(p)
 	}
 	stop()
+	h.write(events/3 - events/6)
 	h.restart(c, log, false)
 	h.rule("busy", `count("30s") > 30`, 2, time.Minute)
 	h.write(events - 2*(events/3))

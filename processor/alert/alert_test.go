@@ -16,7 +16,7 @@ func occurrence(at schema.Millis, dedup time.Duration) alert.Occurrence {
 }
 
 func ExampleTracker() {
-	alerts := alert.NewTracker()
+	alerts := alert.NewTracker(alert.Config{})
 	for _, at := range []schema.Millis{0, 1000, 899_999, 900_000} {
 		hit, raised := alerts.Hit(occurrence(at, 15*time.Minute))
 		fmt.Println(raised, hit.Hits, hit.RaisedAt.Time().Format("15:04:05"))
@@ -29,7 +29,7 @@ func ExampleTracker() {
 }
 
 func TestWithoutDedupEachHitRaises(t *testing.T) {
-	alerts := alert.NewTracker()
+	alerts := alert.NewTracker(alert.Config{})
 	seen := map[string]bool{}
 	for at := range schema.Millis(5) {
 		hit, raised := alerts.Hit(occurrence(at, 0))
@@ -44,7 +44,7 @@ func TestWithoutDedupEachHitRaises(t *testing.T) {
 }
 
 func TestDedupIsAcrossVersionsAndBySubject(t *testing.T) {
-	alerts := alert.NewTracker()
+	alerts := alert.NewTracker(alert.Config{})
 	first := occurrence(0, time.Minute)
 	if _, raised := alerts.Hit(first); !raised {
 		t.Error("the first hit raised nothing")
@@ -68,7 +68,7 @@ func TestDedupIsAcrossVersionsAndBySubject(t *testing.T) {
 }
 
 func TestForgetKeepsWhatMayStillCount(t *testing.T) {
-	alerts := alert.NewTracker()
+	alerts := alert.NewTracker(alert.Config{})
 	alerts.Hit(occurrence(0, time.Minute))
 	alerts.Forget(59_999)
 	if hit, raised := alerts.Hit(occurrence(59_999, time.Minute)); raised || hit.Hits != 2 {
@@ -80,37 +80,145 @@ func TestForgetKeepsWhatMayStillCount(t *testing.T) {
 	}
 }
 
-// TestChangesMakeTheTrackerAgain restores a tracker from all changes again and again, and compares what both do next.
+func TestTheAlertRaisedFirstGoes(t *testing.T) {
+	alerts := alert.NewTracker(alert.Config{Alerts: 2})
+	at := schema.Millis(0)
+	hit := func(key string) bool {
+		o := occurrence(at, time.Hour)
+		o.KeyID = key
+		at++
+		_, raised := alerts.Hit(o)
+		return raised
+	}
+	for i, step := range []struct {
+		key     string
+		raised  bool
+		dropped uint64
+	}{
+		{"a", true, 0}, {"b", true, 0}, {"a", false, 0}, {"c", true, 1}, // a goes, though it was hit last
+		{"b", false, 1}, {"c", false, 1}, {"a", true, 2}, {"c", false, 2}, {"b", true, 3},
+	} {
+		if raised := hit(step.key); raised != step.raised || alerts.Dropped() != step.dropped || alerts.Len() > 2 {
+			t.Errorf("hit %d, of %s: raised %v, %d dropped of %d", i, step.key, raised, alerts.Dropped(), alerts.Len())
+		}
+	}
+	at += schema.Millis(time.Hour / time.Millisecond)
+	if !hit("c") || alerts.Dropped() != 3 {
+		t.Errorf("the next alert of a rule and key took the place of another: %d dropped", alerts.Dropped())
+	}
+}
+
+// journal keeps what AppendChanges writes, as a checkpoint does: everything since the last complete pass began.
+type journal struct {
+	changes [][]byte
+	pass    int // where in changes the pass under way began
+	begins  bool
+}
+
+func (j *journal) cut(alerts *alert.Tracker) (size int) {
+	b, passed := alerts.AppendChanges(nil, j.begins)
+	j.changes = append(j.changes, b)
+	if passed {
+		j.changes = j.changes[j.pass:]
+		j.pass = len(j.changes)
+	}
+	j.begins = passed
+	return len(b)
+}
+
+func (j *journal) restore(t *testing.T, c alert.Config) *alert.Tracker {
+	t.Helper()
+	alerts := alert.NewTracker(c)
+	for _, b := range j.changes {
+		if err := alerts.Restore(varint.NewReader(b)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	alerts.Finish()
+	return alerts
+}
+
+// TestChangesMakeTheTrackerAgain restores a tracker from its changes again and again, lets it write the next ones, and
+// compares what it does with a tracker that was never written.
 func TestChangesMakeTheTrackerAgain(t *testing.T) {
+	for name, c := range map[string]struct{ keys, bound, hits, seconds int }{
+		"few":     {keys: 10, hits: 5000, seconds: 10},
+		"bounded": {keys: 10, bound: 8, hits: 5000, seconds: 10},
+		"many":    {keys: 2000, hits: 20_000, seconds: 500},
+		"crowded": {keys: 2000, bound: 2500, hits: 20_000, seconds: 500},
+	} {
+		t.Run(name, func(t *testing.T) { checkChanges(t, alert.Config{Alerts: c.bound}, c.keys, c.hits, c.seconds) })
+	}
+}
+
+func checkChanges(t *testing.T, c alert.Config, keys, hits, seconds int) {
 	random := rand.New(rand.NewPCG(1, 1))
-	alerts, again := alert.NewTracker(), alert.NewTracker()
-	var changes [][]byte
-	for i := range 5000 {
-		o := occurrence(schema.Millis(i*100), time.Duration(random.IntN(3))*10*time.Second)
-		o.KeyID, o.RuleID = fmt.Sprint(random.IntN(10)), fmt.Sprint(random.IntN(3))
-		hit, raised := alerts.Hit(o)
-		if hit2, raised2 := again.Hit(o); hit2 != hit || raised2 != raised {
-			t.Fatalf("hit %d: %+v %v, restored %+v %v", i, hit, raised, hit2, raised2)
+	plain, again := alert.NewTracker(c), alert.NewTracker(c)
+	log := &journal{begins: true}
+	longest := 0
+	for i := range hits {
+		o := occurrence(schema.Millis(i*100), time.Duration(random.IntN(3)*seconds)*time.Second)
+		o.KeyID, o.RuleID = fmt.Sprint(random.IntN(keys)), fmt.Sprint(random.IntN(3))
+		want, wantRaised := plain.Hit(o)
+		if hit, raised := again.Hit(o); hit != want || raised != wantRaised {
+			t.Fatalf("hit %d: restored %+v %v, want %+v %v", i, hit, raised, want, wantRaised)
 		}
 		if i%7 == 0 {
-			alerts.Forget(o.At - 30_000)
+			plain.Forget(o.At - 30_000)
 			again.Forget(o.At - 30_000)
 		}
 		if i%50 != 0 {
 			continue
 		}
-		if i%1000 == 0 {
-			changes = nil
+		log.cut(again)
+		longest = max(longest, len(log.changes))
+		restored := log.restore(t, c)
+		if restored.Len() != plain.Len() || restored.Dropped() != plain.Dropped() {
+			t.Fatalf("restored %d of %d alerts, %d of %d dropped", restored.Len(), plain.Len(), restored.Dropped(), plain.Dropped())
 		}
-		changes = append(changes, alerts.AppendChanges(nil, i%1000 == 0))
-		again = alert.NewTracker()
-		for _, c := range changes {
-			if err := again.Restore(varint.NewReader(c)); err != nil {
-				t.Fatal(err)
-			}
+		if i%600 == 0 { // a new owner begins a pass of its own
+			again = restored
+			log.pass, log.begins = len(log.changes), true
 		}
-		if again.Len() != alerts.Len() {
-			t.Fatalf("restored %d of %d alerts", again.Len(), alerts.Len())
+	}
+	if c.Alerts > 0 && plain.Dropped() == 0 {
+		t.Error("no alert was dropped")
+	}
+	if longest > 40 {
+		t.Errorf("%d changes were kept: no pass was completed", longest)
+	}
+}
+
+// TestNoCutWritesEverything holds many alerts and raises more than a pass needs to write at once with every cut: cuts stay
+// small, and passes end.
+func TestNoCutWritesEverything(t *testing.T) {
+	alerts := alert.NewTracker(alert.Config{Alerts: 20_000})
+	log := &journal{begins: true}
+	number := schema.Millis(0)
+	raise := func(n int) {
+		for range n {
+			o := occurrence(number, 400*24*time.Hour)
+			o.KeyID = fmt.Sprint("key-", number)
+			alerts.Hit(o)
+			number++
 		}
+	}
+	raise(20_000)
+	all := log.cut(alerts)
+	passes := 0
+	for range 60 {
+		raise(1500)
+		if size := log.cut(alerts); size > all/4 {
+			t.Fatalf("a cut has %d bytes, all alerts have %d", size, all)
+		}
+		if log.begins {
+			passes++
+		}
+	}
+	if passes < 3 {
+		t.Errorf("%d passes in 60 cuts", passes)
+	}
+	if restored := log.restore(t, alert.Config{}); restored.Len() != alerts.Len() {
+		t.Errorf("restored %d of %d alerts", restored.Len(), alerts.Len())
 	}
 }

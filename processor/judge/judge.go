@@ -57,7 +57,7 @@ func New(c Config) *Judge {
 	return &Judge{
 		book: c.Book, base: c.Base, partition: c.Partition,
 		windows:    window.New(window.Config{KeysPerTenant: c.KeysPerTenant, TrackChanges: true}),
-		alerts:     alert.NewTracker(),
+		alerts:     alert.NewTracker(alert.Config{}),
 		seen:       dedup.New(dedup.Config{}),
 		sets:       map[schema.Tenant]*rules.Set{},
 		passBegins: true,

@@ -14,10 +14,10 @@ func (j *Judge) AppendChanges(b []byte) (body []byte, passed bool) {
 	b = varint.AppendInt(b, j.rev)
 	b = varint.AppendInt(b, j.logTime)
 	b = varint.AppendUint(b, j.counts.Events)
-	b = j.alerts.AppendChanges(b, j.passBegins)
+	b, alertsPassed := j.alerts.AppendChanges(b, j.passBegins)
 	b, seenPassed := j.seen.AppendChanges(b, j.passBegins)
 	b, windowsPassed := j.windows.AppendChanges(b)
-	j.passBegins = windowsPassed && seenPassed
+	j.passBegins = windowsPassed && seenPassed && alertsPassed
 	return b, j.passBegins
 }
 
@@ -36,6 +36,7 @@ func (j *Judge) ApplyChanges(body []byte) error {
 
 // FinishChanges says that all changes were applied: what they did not name is forgotten.
 func (j *Judge) FinishChanges() {
+	j.alerts.Finish()
 	j.windows.FinishChanges()
 	j.seen.Finish()
 }
