@@ -60,24 +60,19 @@ func New(cfg Config) *Sink {
 func (s *Sink) Run(ctx context.Context) error {
 	group := broker.Group{ID: GroupID, Topic: schema.TopicEvents, Log: s.log}
 	var wait time.Duration
-	for {
+	for pause(ctx, wait) == nil {
 		began := time.Now()
-		err := s.cfg.Client.RunGroup(ctx, group, s.serve)
-		if ctx.Err() != nil {
-			return nil //nolint:nilerr // to be stopped is no failure
-		}
-		if err != nil {
+		if err := s.cfg.Client.RunGroup(ctx, group, s.serve); err != nil {
 			s.ready.Store(&err)
 			s.log.Error("the sink failed, starting again from its commits", zap.Error(err))
 		}
 		wait = restartAfter(wait, time.Since(began))
-		if pause(ctx, wait) != nil {
-			return nil
-		}
 	}
+	return nil
 }
 
 const (
+	// firstRestart and lastRestart are the shortest and the longest pause after a failure.
 	firstRestart = 200 * time.Millisecond
 	lastRestart  = 5 * time.Second
 	// healthyAfter is how long a sink must have run for its failure to count as the first.

@@ -103,7 +103,7 @@ func TestTheAlertRaisedFirstGoes(t *testing.T) {
 		}
 	}
 	at += schema.Millis(time.Hour / time.Millisecond)
-	if !hit("c") || alerts.Dropped() != 3 {
+	if !hit("b") || alerts.Dropped() != 3 {
 		t.Errorf("the next alert of a rule and key took the place of another: %d dropped", alerts.Dropped())
 	}
 }
@@ -144,8 +144,8 @@ func TestChangesMakeTheTrackerAgain(t *testing.T) {
 	for name, c := range map[string]struct{ keys, bound, hits, seconds int }{
 		"few":     {keys: 10, hits: 5000, seconds: 10},
 		"bounded": {keys: 10, bound: 8, hits: 5000, seconds: 10},
-		"many":    {keys: 2000, hits: 20_000, seconds: 500},
-		"crowded": {keys: 2000, bound: 2500, hits: 20_000, seconds: 500},
+		"many":    {keys: 2000, hits: 10_000, seconds: 500},
+		"crowded": {keys: 2000, bound: 2500, hits: 10_000, seconds: 500},
 	} {
 		t.Run(name, func(t *testing.T) { checkChanges(t, alert.Config{Alerts: c.bound}, c.keys, c.hits, c.seconds) })
 	}
@@ -189,10 +189,10 @@ func checkChanges(t *testing.T, c alert.Config, keys, hits, seconds int) {
 	}
 }
 
-// TestNoCutWritesEverything holds many alerts and raises more than a pass needs to write at once with every cut: cuts stay
-// small, and passes end.
+// TestNoCutWritesEverything holds many alerts and raises, between two cuts, more than a pass writes at least: cuts stay small,
+// and passes end all the same.
 func TestNoCutWritesEverything(t *testing.T) {
-	alerts := alert.NewTracker(alert.Config{Alerts: 20_000})
+	alerts := alert.NewTracker(alert.Config{})
 	log := &journal{begins: true}
 	number := schema.Millis(0)
 	raise := func(n int) {
@@ -208,7 +208,7 @@ func TestNoCutWritesEverything(t *testing.T) {
 	passes := 0
 	for range 60 {
 		raise(1500)
-		if size := log.cut(alerts); size > all/4 {
+		if size := log.cut(alerts); size > all/3 {
 			t.Fatalf("a cut has %d bytes, all alerts have %d", size, all)
 		}
 		if log.begins {
