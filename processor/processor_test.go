@@ -159,6 +159,52 @@ func (h *history) writeAll(events int) {
 	h.write(events - 2*(events/3))
 }
 
+// writeIn writes the same kind of history in segments, and calls before ahead of each.
+func (h *history) writeIn(segments, events int, before func()) {
+	h.t.Helper()
+	for i := range segments {
+		switch i {
+		case 0:
+			h.rule("burst", `event_type == "export" && count("10s", event_type == "export") > 3`, 1, 15*time.Second)
+		case segments / 3:
+			h.rule("burst", `event_type == "export" && count("5s", event_type == "export") > 2`, 2, 5*time.Second)
+			h.rule("busy", `count("30s") > 20 and severity != "nominal"`, 1, 0)
+		case 2 * segments / 3:
+			h.rule("busy", `count("30s") > 30`, 2, time.Minute)
+		}
+		before()
+		h.write(events / segments)
+	}
+}
+
+// judged is how many events have their verdict.
+func (h *history) judged() (n int64) {
+	h.t.Helper()
+	for p := range int32(partitions) {
+		last, found, err := h.c.ReadLast(context.Background(), schema.TopicVerdicts, p)
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		if !found {
+			continue
+		}
+		v, err := schema.DecodeVerdict(last.Value)
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		n += v.To
+	}
+	return n
+}
+
+// written is how many events there are.
+func (h *history) written() (n int64) {
+	for _, end := range h.ends {
+		n += end
+	}
+	return n
+}
+
 // verdicts waits until a partition is judged and returns its exceptions. Chunk borders are nobody's business, but every
 // offset must be judged once.
 func (h *history) verdicts(p int32) []schema.Exception {
@@ -205,9 +251,14 @@ func contains(all []schema.Exception, x schema.Exception) bool {
 // undisturbed is what one processor finds that nothing happens to.
 func undisturbed(t *testing.T, events int) [partitions][]schema.Exception {
 	t.Helper()
+	return undisturbedBy(t, func(h *history) { h.writeAll(events) })
+}
+
+func undisturbedBy(t *testing.T, write func(*history)) [partitions][]schema.Exception {
+	t.Helper()
 	c, log := brokertest.Start(t, partitions)
 	h := newHistory(t, c)
-	h.writeAll(events)
+	write(h)
 	stop := start(t, c, log)
 	defer stop()
 	var all [partitions][]schema.Exception
@@ -247,28 +298,49 @@ func difference(got, want []schema.Exception) string {
 	return "one is longer"
 }
 
+// TestKilledProcessorsDecideTheSame kills processors with SIGKILL while they judge what is being written.
 func TestKilledProcessorsDecideTheSame(t *testing.T) {
-	events := soak(6000, 100_000)
-	want := undisturbed(t, events)
+	kills, events := soak(6, 100), soak(12_000, 200_000)
+	want := undisturbedBy(t, func(h *history) { h.writeIn(kills, events, func() {}) })
 	addr := brokertest.StartBroker(t)
 	c, log := brokertest.Open(t, addr, partitions)
 	h := newHistory(t, c)
 	random := rand.New(rand.NewPCG(3, 3))
-	h.writeAll(events)
-	for range soak(5, 100) {
+	inside := 0
+	var killing sync.WaitGroup
+	h.writeIn(kills, events, func() {
+		killing.Wait()
+		if h.judged() < h.written() {
+			inside++
+		}
 		child := exec.Command(os.Args[0])
 		child.Env = append(os.Environ(), childBroker+"="+addr)
 		child.Stderr = os.Stderr
 		if err := child.Start(); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Duration(20+random.IntN(700)) * time.Millisecond) // the moment of the kill is anyone's guess
-		if err := child.Process.Kill(); err != nil {
-			t.Fatal(err)
+		for p := range int32(partitions) {
+			h.verdicts(p) // it owns the partitions and has caught up
 		}
-		if err := child.Wait(); err == nil || child.ProcessState.ExitCode() >= 0 {
-			t.Fatalf("the processor ended by itself: %v", err)
-		}
+		before, delay := h.judged(), time.Duration(random.IntN(8000))*time.Microsecond
+		killing.Go(func() {
+			for h.judged() == before {
+				time.Sleep(100 * time.Microsecond)
+			}
+			time.Sleep(delay) // the moment of the kill is anyone's guess
+			_ = child.Process.Kill()
+			if err := child.Wait(); err == nil || child.ProcessState.ExitCode() >= 0 {
+				t.Errorf("the processor ended by itself: %v", err)
+			}
+		})
+	})
+	killing.Wait()
+	if h.judged() < h.written() {
+		inside++
+	}
+	t.Logf("%d of %d kills came before the processor had judged what there was", inside, kills)
+	if inside < kills/2 {
+		t.Errorf("only %d of %d kills came before the processor had judged what there was", inside, kills)
 	}
 	defer start(t, c, log)()
 	h.compare(want)
@@ -324,27 +396,28 @@ func TestPausedProcessorWakesAndDecidesTheSame(t *testing.T) {
 	h.compare(want)
 }
 
+// TestMembersComeAndGoAndDecideTheSame has a second processor join and leave while events are written.
 func TestMembersComeAndGoAndDecideTheSame(t *testing.T) {
-	events := soak(6000, 100_000)
-	want := undisturbed(t, events)
+	changes, events := soak(8, 60), soak(6000, 100_000)
+	want := undisturbedBy(t, func(h *history) { h.writeIn(changes, events, func() {}) })
 	addr := brokertest.StartBroker(t)
 	c, log := brokertest.Open(t, addr, partitions)
 	h := newHistory(t, c)
-	written := make(chan struct{})
-	go func() {
-		defer close(written)
-		h.writeAll(events)
-	}()
+	defer start(t, c, log)()
 	random := rand.New(rand.NewPCG(5, 5))
-	stay := start(t, c, log)
-	for range soak(4, 60) {
-		come := start(t, c, log)
-		time.Sleep(time.Duration(random.IntN(500)) * time.Millisecond) // members come and go as they like
-		come()
-	}
-	<-written
+	leave := func() {}
+	visiting := false
+	h.writeIn(changes, events, func() {
+		time.Sleep(time.Duration(random.IntN(300)) * time.Millisecond) // members come and go as they like
+		if visiting {
+			go leave()
+		} else {
+			leave = start(t, c, log)
+		}
+		visiting = !visiting
+	})
 	h.compare(want)
-	stay()
+	leave()
 }
 
 // TestRestoresFromCheckpoints takes away the events that made the state, so that only a checkpoint can bring it back; the

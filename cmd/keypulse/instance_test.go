@@ -127,7 +127,10 @@ func (in *instance) start() {
 	exited := make(chan error, 1)
 	in.exited = exited
 	cmd := in.cmd
-	go func() { exited <- cmd.Wait() }()
+	go func() {
+		exited <- cmd.Wait()
+		close(exited) // so that everyone who waits learns that it has ended
+	}()
 	in.t.Cleanup(func() { in.kill() })
 }
 

@@ -33,7 +33,7 @@ func commands() []command {
 		{"sink", "run a sink: the log into ClickHouse", runSink},
 		{"query", "run a query node: every other path of the API", runQuery},
 		{"apikey", "create, list and revoke API keys", runAPIKey},
-		{"rules", "apply, check, list and show rules", runRules},
+		{"rules", "apply, check, test, list and show rules", runRules},
 		{"migrate", "make the topics and the ClickHouse tables, and end", runMigrate},
 		{"bench", "measure a running instance over HTTP", runBench},
 		{"version", "print which KeyPulse this is", runVersion},

@@ -24,7 +24,7 @@ type Occurrence struct {
 // Config bounds what is remembered.
 type Config struct {
 	// Alerts is how many alerts a tracker remembers; beyond it the one raised first in log order goes, and the next hit of its
-	// rule and key raises another. 0 means 1,000,000 (about 300 MB).
+	// rule and key raises another. 0 means 1,000,000 (about 350 MB).
 	Alerts int
 }
 

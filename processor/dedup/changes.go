@@ -22,14 +22,14 @@ func (s *Seen) AppendChanges(b []byte, begins bool) (out []byte, passed bool) {
 		b = e.append(b)
 		fresh++
 	}
-	if begins {
-		s.pass = s.oldest
+	if begins && s.newest != nil { // what comes later is written when it comes
+		s.pass, s.passEnd = s.oldest, s.newest.Offset
 	}
-	for n := 0; s.pass != nil && s.pass != s.fresh && n < max(minPass, fresh); n++ {
+	for n := 0; s.pass != nil && s.pass.Offset <= s.passEnd && n < max(minPass, fresh); n++ {
 		b = s.pass.append(b)
 		s.pass = s.pass.next
 	}
-	if passed = s.pass == s.fresh || s.pass == nil; passed {
+	if passed = s.pass == nil || s.pass.Offset > s.passEnd; passed {
 		s.pass = nil
 	}
 	s.fresh = nil

@@ -38,8 +38,9 @@ type Seen struct {
 
 	restoredLow int64 // between Restore and Finish: what is below is forgotten
 
-	fresh *entry // the first entry that AppendChanges has not written; nil: none
-	pass  *entry // the next entry of its pass; nil: a pass begins
+	fresh   *entry // the first entry that AppendChanges has not written; nil: none
+	pass    *entry // the next entry of its pass; nil: none is under way
+	passEnd int64  // the offset of the pass's last entry
 }
 
 type entry struct {

@@ -111,6 +111,25 @@ func TestAgainstAnOracle(t *testing.T) {
 	}
 }
 
+// TestPassesEndUnderLoad writes more new ids in every cut than a pass writes old ones at least.
+func TestPassesEndUnderLoad(t *testing.T) {
+	seen := dedup.New(dedup.Config{})
+	passes, offset := 0, int64(0)
+	for begins := true; offset < 200*1500; {
+		for range 1500 {
+			e := schema.Event{Tenant: "t", KeyID: "k", EventID: fmt.Sprint(offset), OwnID: true}
+			seen.Event(&e, offset, schema.Millis(offset))
+			offset++
+		}
+		if _, begins = seen.AppendChanges(nil, begins); begins {
+			passes++
+		}
+	}
+	if passes < 5 {
+		t.Errorf("%d passes in 200 cuts", passes)
+	}
+}
+
 func restore(t *testing.T, bound int, changes [][]byte) *dedup.Seen {
 	t.Helper()
 	seen := dedup.New(dedup.Config{IDs: bound})
