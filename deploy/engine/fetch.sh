@@ -9,7 +9,7 @@ if ! command -v npm >/dev/null 2>&1; then
 	exit 1
 fi
 case "$(uname -s)-$(uname -m)" in
-Linux-x86_64 | Linux-aarch64 | Linux-arm64 | Darwin-x86_64 | Darwin-arm64) ;;
+Linux-x86_64) ;;
 *)
 	echo "engine: there is no prebuilt engine for $(uname -s) $(uname -m)." >&2
 	echo "engine: set KEYPULSE_CLICKHOUSE_BIN to a clickhouse binary, or KEYPULSE_CLICKHOUSE_DSN to a server." >&2
@@ -34,15 +34,10 @@ wait $npm || {
 	exit 1
 }
 
-# npm counts a package that is only for some platforms as optional: it says nothing when it could not fetch it, or when
-# it does not match the hash in package-lock.json.
-for lib in node_modules/@chdb/lib-*/libchdb.*; do
-	if [ -f "$lib" ]; then
-		touch node_modules/.fetched
-		echo "engine: ready: deploy/engine/$lib"
-		exit 0
-	fi
-done
-echo "engine: npm installed no library: the download failed, or it does not match the hash in package-lock.json, or npm" >&2
-echo "engine: leaves out optional packages (npm config get omit). Then run: make engine" >&2
-exit 1
+lib=node_modules/@chdb/lib-linux-x64-gnu/libchdb.so
+if [ ! -f "$lib" ]; then
+	echo "engine: npm installed no library. Look at its messages above, then run: make engine" >&2
+	exit 1
+fi
+touch node_modules/.fetched
+echo "engine: ready: deploy/engine/$lib"
