@@ -20,16 +20,20 @@ type member struct {
 }
 
 // ParseJSON reads one rule from its JSON object and fills the defaults. It is strict: an unknown field is refused
-// with the nearest name, a field that comes twice too. The expressions are not looked at: see [Compile]. The error
-// is [Errors].
+// with the nearest name, a field that comes twice too. The error is [Errors]; where there is any, it tells what is wrong
+// with the expressions, too, which else is [Compile]'s to say.
 func ParseJSON(data []byte) (Rule, error) {
 	members, err := decodeMembers(data)
 	if err != nil {
 		return Rule{}, Errors{{Message: "not a rule: " + err.Error()}}
 	}
 	r, errs := ruleOf(members)
-	if err := errs.err(); err != nil {
-		return Rule{}, err
+	if len(errs) > 0 {
+		var compiled Errors
+		if _, err := Compile(r); errors.As(err, &compiled) {
+			errs = errs.with(compiled)
+		}
+		return Rule{}, errs
 	}
 	return r, nil
 }
@@ -100,14 +104,25 @@ func ruleOf(members []member) (Rule, Errors) {
 	if _, ok := seen["message"]; !ok {
 		r.Message = r.Name
 	}
-	if len(errs) > 0 {
-		return r, errs
+	checked := r.check()
+	for i, e := range checked {
+		checked[i].Line, checked[i].Column = seen[e.Field].line, seen[e.Field].column
 	}
-	for _, e := range r.check() {
-		e.Line, e.Column = seen[e.Field].line, seen[e.Field].column
-		errs = append(errs, e)
+	return r, errs.with(checked)
+}
+
+// with adds the errors of more that are about other fields, so that an author is told everything at once.
+func (e Errors) with(more Errors) Errors {
+	told := map[string]bool{}
+	for _, known := range e {
+		told[known.Field] = true
 	}
-	return r, errs
+	for _, other := range more {
+		if !told[other.Field] {
+			e = append(e, other)
+		}
+	}
+	return e
 }
 
 // set sets the field that m names and returns what is wrong with it, "" when nothing is.

@@ -3,6 +3,7 @@ package rules
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -196,5 +197,41 @@ func TestDepthIsBounded(t *testing.T) {
 				t.Error("does not hold")
 			}
 		})
+	}
+}
+
+// TestOneErrorHidesNoOther has something wrong with every field, so that one error must not hide another.
+func TestOneErrorHidesNoOther(t *testing.T) {
+	fields := func(err error) (names []string) {
+		var errs Errors
+		if !errors.As(err, &errs) {
+			t.Fatalf("not Errors: %v", err)
+		}
+		for _, e := range errs {
+			names = append(names, e.Field)
+		}
+		slices.Sort(names)
+		return slices.Compact(names)
+	}
+	_, err := ParseJSON([]byte(`{"id":"X","name":"","when":"nosuch == 1","severity":"high","score":101,"message":"{{q}}"}`))
+	if got, want := fields(err), []string{"id", "message", "name", "score", "severity", "when"}; !slices.Equal(got, want) {
+		t.Errorf("JSON: errors about %q, want %q", got, want)
+	}
+	_, err = ParseYAML("rules.yaml", []byte(`
+- id: one
+  name: one
+  severity: high
+  when: event_typ == "a"
+- id: Two
+  name: two
+  severity: nominal
+  when: actr == "b"
+`))
+	if got, want := fields(err), []string{"id", "severity", "when"}; !slices.Equal(got, want) {
+		t.Errorf("YAML: errors about %q, want %q", got, want)
+	}
+	var errs Errors
+	if errors.As(err, &errs); len(errs) != 4 {
+		t.Errorf("%d errors, want 4:\n%v", len(errs), err)
 	}
 }

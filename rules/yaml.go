@@ -111,9 +111,7 @@ func (f *ruleFile) rule(n ast.Node) {
 		line, column = members[0].line, members[0].column
 	}
 	r, errs := ruleOf(members)
-	if len(errs) == 0 {
-		errs = f.compiled(r, nodes)
-	}
+	errs = errs.with(f.compiled(r, nodes))
 	if first, twice := f.ids[r.ID]; twice && len(errs) == 0 {
 		errs = Errors{fieldError("id", "the rule %s is in line %d already", r.ID, first)}
 	}
