@@ -75,7 +75,7 @@ fmt: need-go $(TOOLS)/gofumpt ## format
 	$(TOOLS)/gofumpt -modpath keypulse -w $$(git ls-files '*.go')
 
 .PHONY: check
-check: lint test ## what must pass before a commit
+check: lint test race ## what must pass before a commit
 
 $(TOOLS)/golangci-lint:
 	GOBIN=$(CURDIR)/$(TOOLS) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)

@@ -3,9 +3,9 @@ package sink
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
-	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"golang.org/x/sync/errgroup"
 
 	"keypulse/internal/judged"
@@ -39,7 +39,7 @@ type block struct {
 // store writes the rows of an intent: events and, where there are any, alerts and hits beside them.
 func (s *Sink) store(ctx context.Context, in intent, blocks []block) error {
 	ctx = insertContext(ctx, in.name())
-	g, ctx := errgroup.WithContext(ctx)
+	var g errgroup.Group // without a context of its own: see bounded
 	g.Go(func() error {
 		if err := s.insert(ctx, insertEvents, eventColumns(in.rows(), blocks)); err != nil {
 			return fmt.Errorf("insert events: %w", err)
@@ -57,11 +57,21 @@ func (s *Sink) store(ctx context.Context, in intent, blocks []block) error {
 	return g.Wait()
 }
 
+// bounded is a context with a deadline that is done only when its parent is. clickhouse-go looks at Done a moment longer than
+// a statement lasts, and closes the connection then, which may be another's by that time: so no context of ours ends with
+// its statement.
+type bounded struct {
+	context.Context
+	deadline time.Time
+}
+
+// Deadline is when the statement must have ended.
+func (b bounded) Deadline() (time.Time, bool) { return b.deadline, true }
+
 // insert sends columns as one block.
 func (s *Sink) insert(ctx context.Context, statement string, columns []any) error {
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.InsertTimeout)
-	defer cancel()
-	batch, err := s.cfg.DB.PrepareBatch(ctx, statement, driver.WithReleaseConnection())
+	ctx = bounded{ctx, time.Now().Add(s.cfg.InsertTimeout)}
+	batch, err := s.cfg.DB.PrepareBatch(ctx, statement)
 	if err != nil {
 		return err
 	}
