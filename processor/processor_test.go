@@ -97,6 +97,7 @@ type history struct {
 	rev    int64
 	now    schema.Millis
 	ends   [partitions]int64
+	pace   time.Duration // between two batches, so that a test has time to disturb who reads them
 }
 
 func newHistory(t testing.TB, c *broker.Client) *history {
@@ -144,6 +145,7 @@ func (h *history) write(n int) {
 		}
 		h.ends[p] += int64(len(batch))
 		n -= len(batch)
+		time.Sleep(h.pace)
 	}
 }
 
@@ -305,6 +307,7 @@ func TestKilledProcessorsDecideTheSame(t *testing.T) {
 	addr := brokertest.StartBroker(t)
 	c, log := brokertest.Open(t, addr, partitions)
 	h := newHistory(t, c)
+	h.pace = 200 * time.Microsecond
 	random := rand.New(rand.NewPCG(3, 3))
 	inside := 0
 	var killing sync.WaitGroup
