@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"keypulse/internal/broker"
+	"keypulse/internal/pause"
 	"keypulse/processor/judge"
 	"keypulse/rules"
 	"keypulse/schema"
@@ -249,10 +250,8 @@ func insist(ctx context.Context, log *zap.Logger, what string, f func() error) e
 			return err
 		}
 		log.Warn("cannot "+what+", trying again", zap.Error(err))
-		select {
-		case <-ctx.Done():
+		if pause.For(ctx, wait) != nil {
 			return err
-		case <-time.After(wait):
 		}
 	}
 }

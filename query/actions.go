@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"keypulse/internal/broker"
+	"keypulse/internal/pause"
 	"keypulse/schema"
 )
 
@@ -186,7 +187,7 @@ func (a *Actions) letGo(ctx context.Context, db driver.Conn, log *zap.Logger, lo
 		if wait > 0 && !a.full() {
 			break
 		}
-		if err := pause(ctx, wait); err != nil {
+		if err := pause.For(ctx, wait); err != nil {
 			return looked, err
 		}
 		looked = time.Now()
@@ -208,7 +209,7 @@ func awaitStored(ctx context.Context, db driver.Conn, log *zap.Logger) (int64, e
 			return stored, nil
 		}
 		log.Warn("cannot see which alert actions are stored", zap.Error(err))
-		if err := pause(ctx, storedEvery); err != nil {
+		if err := pause.For(ctx, storedEvery); err != nil {
 			return 0, err
 		}
 	}
@@ -222,15 +223,4 @@ func storedActions(ctx context.Context, db driver.Conn) (int64, error) {
 		return 0, fmt.Errorf("read the last stored alert action: %w", err)
 	}
 	return int64(next), nil
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
 }

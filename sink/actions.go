@@ -8,6 +8,7 @@ import (
 	"go.uber.org/zap"
 
 	"keypulse/internal/broker"
+	"keypulse/internal/pause"
 	"keypulse/schema"
 )
 
@@ -57,7 +58,7 @@ func (s *Sink) untilDone(ctx context.Context, what string, f func() error) error
 		err = fmt.Errorf("%s: %w", what, err)
 		s.actions.Store(&err)
 		s.log.Warn("cannot copy alert actions, trying again", zap.Error(err))
-		if err := pause(ctx, retryAfter(n)); err != nil {
+		if err := pause.For(ctx, retryAfter(n)); err != nil {
 			return err
 		}
 	}

@@ -15,6 +15,7 @@ import (
 
 	"keypulse/internal/broker"
 	"keypulse/internal/judged"
+	"keypulse/internal/pause"
 	"keypulse/schema"
 )
 
@@ -60,7 +61,7 @@ func New(cfg Config) *Sink {
 func (s *Sink) Run(ctx context.Context) error {
 	group := broker.Group{ID: GroupID, Topic: schema.TopicEvents, Log: s.log}
 	var wait time.Duration
-	for pause(ctx, wait) == nil {
+	for pause.For(ctx, wait) == nil {
 		began := time.Now()
 		if err := s.cfg.Client.RunGroup(ctx, group, s.serve); err != nil {
 			s.ready.Store(&err)
@@ -182,7 +183,7 @@ func (s *Sink) storeUntilDone(ctx context.Context, in intent, blocks []block) er
 		s.metrics.failures.Inc()
 		s.ready.Store(&err)
 		s.log.Warn("cannot store, trying again", zap.Int64("rows", in.rows()), zap.Error(err))
-		if err := pause(ctx, retryAfter(n)); err != nil {
+		if err := pause.For(ctx, retryAfter(n)); err != nil {
 			return err
 		}
 	}
@@ -190,17 +191,6 @@ func (s *Sink) storeUntilDone(ctx context.Context, in intent, blocks []block) er
 
 // retryAfter is the pause after n+1 failures in a row.
 func retryAfter(n int) time.Duration { return min(50*time.Millisecond<<min(n, 6), 2*time.Second) }
-
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
-}
 
 // recover closes what earlier owners left open in the generation's partitions and says where to go on.
 func (s *Sink) recover(ctx context.Context, generation *broker.Generation) (map[int32]judged.Position, error) {

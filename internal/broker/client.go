@@ -16,6 +16,7 @@ import (
 	"github.com/segmentio/kafka-go/sasl/plain"
 	"github.com/segmentio/kafka-go/sasl/scram"
 
+	"keypulse/internal/pause"
 	"keypulse/schema"
 )
 
@@ -138,18 +139,6 @@ func retriable(err error) bool {
 	return !errors.Is(err, context.Canceled)
 }
 
-// pause waits for d or until ctx is done.
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
-}
-
 // backoff is the wait before try n (from 0): 20 ms, doubled up to a second.
 func backoff(n int) time.Duration {
 	return min(20*time.Millisecond<<min(n, 6), time.Second)
@@ -164,7 +153,7 @@ func retry(ctx context.Context, f func(context.Context) error) error {
 		if err == nil || ctx.Err() != nil || !retriable(err) {
 			return err
 		}
-		if pause(ctx, backoff(n)) != nil {
+		if pause.For(ctx, backoff(n)) != nil {
 			return err
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
 
+	"keypulse/internal/pause"
 	"keypulse/schema"
 )
 
@@ -80,7 +81,7 @@ func (l *lane) deliver(ctx context.Context, b *batch) (int64, error) {
 		case answered && !retriable(err):
 			return 0, l.giveUp(maybe, err)
 		}
-		if pause(ctx, backoff(n)) != nil {
+		if pause.For(ctx, backoff(n)) != nil {
 			return 0, l.giveUp(maybe, err)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/segmentio/kafka-go"
 
+	"keypulse/internal/pause"
 	"keypulse/schema"
 )
 
@@ -83,7 +84,7 @@ func (r *Reader) Fetch(ctx context.Context) ([]Record, error) {
 		case errors.Is(err, errBroken) || !retriable(err):
 			return nil, fmt.Errorf("read %s/%d: %w", r.topic, r.partition, err)
 		}
-		if err := pause(ctx, backoff(r.failures)); err != nil {
+		if err := pause.For(ctx, backoff(r.failures)); err != nil {
 			return nil, err
 		}
 		r.failures++
