@@ -10,6 +10,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"keypulse/ingest/decode"
 	"keypulse/internal/answer"
 	"keypulse/internal/httpapi"
 	"keypulse/schema"
@@ -23,9 +24,9 @@ func nameEvents(events []schema.Event, key string, batch bool) error {
 	if key == "" {
 		return nil
 	}
-	if n := utf8.RuneCountInString(key); n > maxEventID-len("-99") || !printable(key) {
+	if n := utf8.RuneCountInString(key); n > decode.MaxEventID-len("-99") || !printable(key) {
 		return httpapi.InvalidFields(httpapi.FieldError{
-			Field: "Idempotency-Key", Message: fmt.Sprintf("must be 1 to %d printable characters", maxEventID-len("-99")),
+			Field: "Idempotency-Key", Message: fmt.Sprintf("must be 1 to %d printable characters", decode.MaxEventID-len("-99")),
 		})
 	}
 	for i := range events {

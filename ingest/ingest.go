@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -13,6 +14,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"keypulse/ingest/decode"
 	"keypulse/internal/answer"
 	"keypulse/internal/auth"
 	"keypulse/internal/broker"
@@ -87,15 +89,17 @@ func (in *Ingest) postEvent(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	e, fields := decodeEvent(body)
+	d := decode.Open(body)
+	defer d.Close()
+	events, fields := d.Event()
 	if len(fields) > 0 {
 		return decodeFailure(fields)
 	}
-	a, err := in.accept(c, []schema.Event{e}, false)
+	a, err := in.accept(c, events, false)
 	if err != nil {
 		return err
 	}
-	b := append(make([]byte, 0, 512+len(e.Details)), `{"success":true,`...)
+	b := append(make([]byte, 0, 512+len(events[0].Details)), `{"success":true,`...)
 	b = answer.AppendEventMembers(b, a.events[0])
 	return a.send(c, append(b, '}'))
 }
@@ -105,7 +109,9 @@ func (in *Ingest) postBatch(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	events, fields := decodeBatch(body, MaxBatch)
+	d := decode.Open(body)
+	defer d.Close()
+	events, fields := d.Batch(MaxBatch)
 	if len(fields) > 0 {
 		return decodeFailure(fields)
 	}
@@ -283,7 +289,8 @@ func produceFailure(err error, events []schema.Event) error {
 		advice := "Send them again with the same event_ids: nothing doubles."
 		ids := make([]string, len(events))
 		for i := range events {
-			ids[i] = events[i].EventID
+			ids[i] = strings.Clone(events[i].EventID) // the events end before the answer is written
+
 			if !events[i].OwnID { // the log knows it as the server's, and would take it for a new one
 				advice = "Those without an event_id of yours would be counted twice if they were and you send them again: look for them first."
 			}
@@ -309,7 +316,7 @@ func (in *Ingest) Check(ctx context.Context) error {
 	return in.cfg.Client.Ping(ctx)
 }
 
-// decodeFailure is the 400 for what decodeEvent or decodeBatch found: about the body as a whole, or about its fields.
+// decodeFailure is the 400 for what the decoder found: about the body as a whole, or about its fields.
 func decodeFailure(fields []httpapi.FieldError) error {
 	if f := fields[0]; f.Field == "" && f.Index == nil {
 		return httpapi.BadRequest(httpapi.CodeMalformedJSON, f.Message)

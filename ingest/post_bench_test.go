@@ -14,6 +14,10 @@ import (
 	"keypulse/internal/broker/brokertest"
 )
 
+const benchEvent = `{"key_id":"my-signing-key-01","event_type":"signing_request","severity":"nominal","source_ip":"10.0.0.1",` +
+	`"actor":"service-account@myapp.com","details":{"amount_usd":12500.5,"destination":"bc1qxy2kgdygjrsqtzq2n0yrf2493p83kkfjhx0wlh",` +
+	`"chain":"bitcoin","approvals":["alice","bob"]},"event_id":"0190a6f2-1111-7000-8000-0123456789ab"}`
+
 // BenchmarkPost is a POST that is acknowledged by the log, over keep-alive connections, beside a handler that does
 // nothing: what lies between them is ours.
 func BenchmarkPost(b *testing.B) {

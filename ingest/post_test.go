@@ -340,3 +340,28 @@ func TestVerdictsOverABadNetwork(t *testing.T) {
 	u.Calm(t)
 	until(t, "verdicts", func() bool { return n.event("alarm-1").Judged })
 }
+
+// Events lie in the request's body until they are answered. So requests at the same time must not see each other's.
+func TestRequestsAtOnceKeepTheirOwnEvents(t *testing.T) {
+	n, _, _ := start(t, nil)
+	var wg sync.WaitGroup
+	for client := range 16 {
+		wg.Go(func() {
+			for i := range 20 {
+				name := fmt.Sprintf("client-%d-%d-%s", client, i, strings.Repeat("x", client))
+				body := fmt.Sprintf(`{"key_id":%q,"event_type":"a\u0062","severity":"nominal","actor":%q,"source_ip":"2001:DB8::%X","event_id":%q,"details":{"n":%q}}`,
+					name, name, client+1, name, name)
+				r := n.post("/api/events", body)
+				if r.status != 201 || strings.Count(r.body, `"`+name+`"`) != 4 || !strings.Contains(r.body, fmt.Sprintf(`"2001:db8::%x"`, client+1)) {
+					t.Errorf("%s: %d %s", name, r.status, r.body)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for _, e := range n.logged() {
+		if e.KeyID != e.Actor || e.KeyID != e.EventID || string(e.Details) != fmt.Sprintf(`{"n":%q}`, e.KeyID) || e.Type != "ab" {
+			t.Errorf("logged %+v", e)
+		}
+	}
+}

@@ -1,6 +1,7 @@
-package ingest
+package decode
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"testing"
@@ -171,18 +172,55 @@ func TestDecodeBatchErrors(t *testing.T) {
 	f(`{"events":[`+one+`],"events":[]}`, "events: line 1, column 66: the name stands more than once in its object")
 }
 
-func TestDecodedEventKeepsNothingOfTheBody(t *testing.T) {
-	body := []byte(`{` + required + `,"details":{"a":1},"actor":"someone","event_id":"own","source_ip":"10.0.0.1"}`)
-	e, errs := decodeEvent(body)
-	if errs != nil {
-		t.Fatal(errs)
+func TestNamesInLargeObjects(t *testing.T) {
+	object := func(n int, extra string) string {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, `"n%d":{"n0":%d},`, i, i)
+		}
+		return `{` + required + `,"details":{` + b.String() + `"o":{` + strings.ReplaceAll(b.String(), "n", "m") + `"z":0}` + extra + `}}`
 	}
-	before := fmt.Sprintf("%+v", e)
-	for i := range body {
-		body[i] = '#'
+	for _, n := range []int{1, fewNames - 2, fewNames - 1, fewNames, fewNames + 1, 200} {
+		if _, errs := decodeEvent([]byte(object(n, ``))); errs != nil {
+			t.Errorf("%d names: %v", n, errs)
+		}
+		for _, again := range []string{"n0", "o", fmt.Sprint("n", n-1), `\u006e0`} {
+			if _, errs := decodeEvent([]byte(object(n, fmt.Sprintf(`,"%s":1`, again)))); len(errs) != 1 || !strings.Contains(errs[0].Message, "more than once") {
+				t.Errorf("%d names, %s again: %v", n, again, errs)
+			}
+		}
 	}
-	if after := fmt.Sprintf("%+v", e); after != before {
-		t.Errorf("the event changed with the body:\n%s\n%s", before, after)
+}
+
+func TestLines(t *testing.T) {
+	d := Open(nil)
+	defer d.Close()
+	for i, line := range []string{`{` + required + `}`, ` `, `{"key_id":1}`, `{` + required + `} `, `{` + required + `}}`, `{"details":{"a":1,"a":2}}`} {
+		if ok := d.Line([]byte(line), 1001+i); ok != (i == 0 || i == 3) {
+			t.Errorf("line %q: %v", line, ok)
+		}
+	}
+	_, errs := d.Lines()
+	compareErrors(t, "lines", errs, []string{
+		"1002.: the line is empty",
+		"1003.key_id: must be a string", "1003.event_type: is required", "1003.severity: is required",
+		"1005.: line 1005, column 53: unexpected data after the JSON object",
+		"1006.details.a: line 1006, column 19: the name stands more than once in its object",
+	})
+}
+
+func TestDecodingAllocatesNothing(t *testing.T) {
+	body := []byte(benchBatch)
+	d := Open(nil)
+	defer d.Close()
+	if n := testing.AllocsPerRun(100, func() {
+		d.body, d.line = body, 1
+		if _, errs := d.Batch(100); errs != nil {
+			t.Fatal(errs)
+		}
+		d.Reset()
+	}); n != 0 {
+		t.Errorf("%v allocations for a batch of 100 events, want 0", n)
 	}
 }
 
@@ -200,4 +238,38 @@ func compareErrors(t *testing.T, body string, errs []httpapi.FieldError, want []
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("%.100s:\n got %s\nwant %s", body, strings.Join(got, "\n     "), strings.Join(want, "\n     "))
 	}
+}
+
+// decodeEvent is Event, with a copy of the event that outlives the decoder.
+func decodeEvent(body []byte) (schema.Event, []httpapi.FieldError) {
+	d := Open(body)
+	defer d.Close()
+	events, errs := d.Event()
+	if errs != nil {
+		return schema.Event{}, errs
+	}
+	return clone(events[0]), nil
+}
+
+// decodeBatch is Batch, with copies of the events.
+func decodeBatch(body []byte, limit int) ([]schema.Event, []httpapi.FieldError) {
+	d := Open(body)
+	defer d.Close()
+	events, errs := d.Batch(limit)
+	if errs != nil {
+		return nil, errs
+	}
+	all := make([]schema.Event, len(events))
+	for i := range events {
+		all[i] = clone(events[i])
+	}
+	return all, nil
+}
+
+func clone(e schema.Event) schema.Event {
+	for _, s := range []*string{&e.KeyID, &e.Type, &e.SourceIP, &e.Actor, &e.EventID} {
+		*s = strings.Clone(*s)
+	}
+	e.Details = bytes.Clone(e.Details)
+	return e
 }
