@@ -27,6 +27,7 @@ LIMIT {rows:UInt64}`
 // eventParams are the parameters of GET /api/events.
 var eventParams = []string{
 	"key_id", "event_type", "severity", "actor", "source_ip", "since", "until", "min_score", "limit", "cursor",
+	detailsPrefix,
 }
 
 // listEvents is GET /api/events: newest first.
@@ -44,7 +45,7 @@ func (q *Query) listEvents(c *fiber.Ctx) error {
 
 	j := q.begin(c, q.cfg.StatementTimeout)
 	defer j.end()
-	err = j.each("events", selectEvents+w.String()+newestEvents, w.args, func(rows driver.Rows) error {
+	err = j.eachWith("events", selectEvents+w.String()+newestEvents, w.args, detailsSettings(), func(rows driver.Rows) error {
 		e, err := scanEvent(rows)
 		if err != nil {
 			return err
@@ -78,6 +79,7 @@ func eventsWhere(tenant schema.Tenant, p *params) *where {
 		w.bind("min_score", score)
 	}
 	w.between(p, "created_at")
+	w.detailsAre(p)
 	if at, ok := p.cursor(listEvents); ok {
 		// The first half is what the table's index understands.
 		w.and("created_at <= {at:DateTime64(3, 'UTC')} AND (created_at < {at:DateTime64(3, 'UTC')} OR id < {at_id:UInt64})")
