@@ -51,6 +51,9 @@ type APIKeyRecord struct {
 	Status    APIKeyStatus `json:"status"`
 	CreatedAt Millis       `json:"created_at"`
 	ExpiresAt Millis       `json:"expires_at,omitempty"` // 0 = never
+	// PreviousHMAC is of the key that was in force before the last rotation; it opens the same until PreviousUntil.
+	PreviousHMAC  string `json:"previous_hmac,omitempty"`
+	PreviousUntil Millis `json:"previous_until,omitempty"`
 }
 
 // AlertAction is what a person does with an alert.

@@ -85,6 +85,71 @@ func manyAggregates(rules, each int) string {
 	return b.String()
 }
 
+// A rotated key and its successor both work until the overlap is over, without which the old one ends at once.
+func TestAPIKeyRotation(t *testing.T) {
+	in := upAndReady(t)
+	type made struct {
+		ID     string `json:"id"`
+		APIKey string `json:"api_key"`
+	}
+	decode := func(text string) (m made) {
+		t.Helper()
+		if err := json.Unmarshal([]byte(text), &m); err != nil || m.ID == "" || m.APIKey == "" {
+			t.Fatalf("%v in %s", err, text)
+		}
+		return m
+	}
+	opens := func(key string, want int) {
+		t.Helper()
+		awaitStatus(t, in, key, want)
+	}
+	first := decode(output(t, in.settings, "apikey", "create", "--tenant", "demo", "--name", "rotated", "--rate-limit", "0", "--json"))
+	opens(first.APIKey, http.StatusOK)
+	second := decode(output(t, in.settings, "apikey", "rotate", "--json", first.ID))
+	if second.ID != first.ID || second.APIKey == first.APIKey {
+		t.Errorf("rotate made %s of %s", second.ID, first.ID)
+	}
+	opens(second.APIKey, http.StatusOK)
+	opens(first.APIKey, http.StatusOK)
+	third := decode(output(t, in.settings, "apikey", "rotate", "--overlap", "0", "--json", first.ID))
+	opens(third.APIKey, http.StatusOK)
+	opens(second.APIKey, http.StatusForbidden)
+	opens(first.APIKey, http.StatusUnauthorized)
+
+	if list := output(t, in.settings, "apikey", "list", "--json"); strings.Contains(list, "hmac") || !strings.Contains(list, "previous_until") {
+		t.Errorf("list says %s", list)
+	}
+	output(t, in.settings, "apikey", "revoke", first.ID)
+	opens(third.APIKey, http.StatusForbidden)
+	fails(t, in.settings, "apikey rotate "+first.ID, "it is revoked")
+	fails(t, in.settings, "apikey rotate nobody", "there is none with this id")
+}
+
+// awaitStatus asks with an API key until the answer is want: a change of a key holds within two seconds.
+func awaitStatus(t *testing.T, in *instance, key string, want int) {
+	t.Helper()
+	got := 0
+	for until := time.Now().Add(2 * time.Second); ; {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, in.url+"/api/events?limit=1", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+key)
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if got = res.StatusCode; got == want {
+			return
+		}
+		if time.Now().After(until) {
+			t.Errorf("status %d, want %d", got, want)
+			return
+		}
+	}
+}
+
 // With another secret file keys are not made, and the node that has it says why none works there.
 func TestAnotherSecretFile(t *testing.T) {
 	in := upAndReady(t)

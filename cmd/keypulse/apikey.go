@@ -21,6 +21,7 @@ import (
 
 const apiKeyUsage = `usage: keypulse apikey create --tenant T --name N [--rate-limit PER_MINUTE] [--scopes ingest,read,rules] [--expires 720h] [--json]
        keypulse apikey list [--tenant T] [--json]
+       keypulse apikey rotate [--overlap 24h] [--json] ID
        keypulse apikey revoke ID
 
 Each works beside a running KeyPulse, with the settings that it runs with. ` + "`keypulse apikey COMMAND -h`" + ` lists them.`
@@ -37,6 +38,8 @@ func runAPIKey(ctx context.Context, args []string) error {
 		return createAPIKey(ctx, args[1:])
 	case "list":
 		return listAPIKeys(ctx, args[1:])
+	case "rotate":
+		return rotateAPIKey(ctx, args[1:])
 	case "revoke":
 		return revokeAPIKey(ctx, args[1:])
 	}
@@ -136,10 +139,7 @@ func createAPIKey(ctx context.Context, args []string) error {
 			return err
 		}
 		if asJSON {
-			return printJSON("", struct {
-				ID     string `json:"id"`
-				APIKey string `json:"api_key"`
-			}{record.ID, apiKey})
+			return printNewKey(record.ID, apiKey)
 		}
 		fmt.Printf("id       %s\ntenant   %s\nAPI key  %s\n\nIt is shown only now.\n", record.ID, record.Tenant, apiKey)
 		return nil
@@ -199,12 +199,13 @@ func listAPIKeys(ctx context.Context, args []string) error {
 	})
 }
 
-// printKeys prints one JSON object for each key, without its HMAC.
+// printKeys prints one JSON object for each key, without its HMACs.
 func printKeys(entries []*auth.Entry) error {
 	for _, e := range entries {
 		shown := struct {
 			schema.APIKeyRecord
-			HMAC string `json:"hmac,omitempty"`
+			HMAC         string `json:"hmac,omitempty"`
+			PreviousHMAC string `json:"previous_hmac,omitempty"`
 		}{APIKeyRecord: e.Record}
 		if err := printJSON("", shown); err != nil {
 			return err
@@ -247,4 +248,68 @@ func revokeAPIKey(ctx context.Context, args []string) error {
 		fmt.Printf("Revoked %s (%s of %s).\n", record.ID, record.Name, record.Tenant)
 		return nil
 	})
+}
+
+// printNewKey prints what programs need of a key that was just made.
+func printNewKey(id, apiKey string) error {
+	return printJSON("", struct {
+		ID     string `json:"id"`
+		APIKey string `json:"api_key"`
+	}{id, apiKey})
+}
+
+// maxOverlap bounds how long two keys may be valid at once: who needs longer has forgotten the old one somewhere.
+const maxOverlap = 90 * 24 * time.Hour
+
+// rotateAPIKey gives an API key a new secret under the same id. The old one stays valid until the overlap is over; one
+// that an earlier rotation has left is unknown at once.
+func rotateAPIKey(ctx context.Context, args []string) error {
+	var overlap time.Duration
+	var asJSON bool
+	s, rest, err := parseSettings("apikey rotate", args, func(fs *flag.FlagSet) {
+		fs.DurationVar(&overlap, "overlap", 24*time.Hour, "how long the old key stays valid, at most 2160h; 0: it ends at once")
+		fs.BoolVar(&asJSON, "json", false, `print only {"id": …, "api_key": …}`)
+	}, apiKeyGroups...)
+	if err != nil {
+		return err
+	}
+	switch {
+	case len(rest) != 1:
+		return wrongArguments("apikey rotate")
+	case overlap < 0 || overlap > maxOverlap:
+		return usagef("--overlap is %v: must be 0 to %v", overlap, maxOverlap)
+	}
+	return withKeys(ctx, s, func(ctx context.Context, c *broker.Client, secret *auth.Secret, table *auth.Table) error {
+		entry := table.Get(rest[0])
+		if entry == nil {
+			return fmt.Errorf("rotate API key %s: there is none with this id", rest[0])
+		}
+		if entry.Record.Status != schema.APIKeyActive {
+			return fmt.Errorf("rotate API key %s: it is %s", rest[0], entry.Record.Status)
+		}
+		if ends := entry.Record.ExpiresAt; ends > 0 && ends <= schema.MillisOf(time.Now()) {
+			return fmt.Errorf("rotate API key %s: it expired at %s, and a new key under its id would be, too; create one", rest[0], ends)
+		}
+		if err := table.CheckSecret(); err != nil {
+			return fmt.Errorf("rotate API key: %w; name the right one with --secret-file", err)
+		}
+		record, apiKey := rotated(entry.Record, secret, time.Now().Add(overlap))
+		if _, err := putAPIKey(ctx, c, table, record); err != nil {
+			return err
+		}
+		if asJSON {
+			return printNewKey(record.ID, apiKey)
+		}
+		fmt.Printf("id       %s\ntenant   %s\nAPI key  %s\n\nIt is shown only now. The old one is valid until %s.\n", record.ID, record.Tenant, apiKey, record.PreviousUntil)
+		return nil
+	})
+}
+
+// rotated is the next version of r, with a new key, and that key.
+func rotated(r schema.APIKeyRecord, secret *auth.Secret, until time.Time) (schema.APIKeyRecord, string) {
+	apiKey := auth.NewKey(rand.Reader)
+	r.Version++
+	r.PreviousHMAC, r.PreviousUntil = r.HMAC, schema.MillisOf(until)
+	r.HMAC, r.Secret = secret.Digest(apiKey).String(), secret.Fingerprint()
+	return r, apiKey
 }

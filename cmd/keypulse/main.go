@@ -32,7 +32,7 @@ func commands() []command {
 		{"processor", "run a processor: rules, verdicts, alerts", runProcessor},
 		{"sink", "run a sink: the log into ClickHouse", runSink},
 		{"query", "run a query node: every other path of the API", runQuery},
-		{"apikey", "create, list and revoke API keys", runAPIKey},
+		{"apikey", "create, list, rotate and revoke API keys", runAPIKey},
 		{"rules", "apply, check, test, list and show rules", runRules},
 		{"migrate", "make the topics and the ClickHouse tables, and end", runMigrate},
 		{"bench", "measure a running instance over HTTP", runBench},

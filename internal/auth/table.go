@@ -32,6 +32,7 @@ var (
 	errInactive = fmt.Errorf("%w: inactive", ErrRefused)
 	errRevoked  = fmt.Errorf("%w: revoked", ErrRefused)
 	errExpired  = fmt.Errorf("%w: expired", ErrRefused)
+	errRotated  = fmt.Errorf("%w: rotated, and the overlap is over", ErrRefused)
 )
 
 // shardCount makes the copy of one shard small: 100,000 keys are 25 in each.
@@ -55,6 +56,8 @@ type Entry struct {
 	Identity
 	Record schema.APIKeyRecord
 	digest Digest
+	// previous is of the key before the last rotation, zero where there was none.
+	previous Digest
 }
 
 // NewTable makes an empty table of keys whose digests are made with secret. A table that only tells which keys there are
@@ -105,11 +108,19 @@ func decodeEntry(key, value []byte) (*Entry, error) {
 		return nil, fmt.Errorf("check record: status %q is unknown", r.Status)
 	}
 	e := &Entry{Record: r}
-	if n, err := hex.Decode(e.digest[:], exactly(2*len(e.digest), r.HMAC)); err != nil || n != len(e.digest) {
+	if !decodeDigest(&e.digest, r.HMAC) {
 		return nil, errors.New("check record: hmac is not 64 hexadecimal digits")
+	}
+	if r.PreviousHMAC != "" && !decodeDigest(&e.previous, r.PreviousHMAC) {
+		return nil, errors.New("check record: previous_hmac is not 64 hexadecimal digits")
 	}
 	e.Identity = Identity{Tenant: r.Tenant, KeyID: r.ID, Name: r.Name, Scopes: r.Scopes, RateLimit: r.RateLimit}
 	return e, nil
+}
+
+func decodeDigest(d *Digest, s string) bool {
+	n, err := hex.Decode(d[:], exactly(2*len(d), s))
+	return err == nil && n == len(d)
 }
 
 // exactly returns s when it has n bytes, else nothing: hex.Decode overruns its target otherwise.
@@ -128,15 +139,32 @@ func (t *Table) put(e *Entry) error {
 	if err := checkNext(old, e); err != nil {
 		return err
 	}
-	if holder := t.find(e.digest); holder != nil && holder.KeyID != e.KeyID {
-		return fmt.Errorf("check record: its hmac is that of api key %q", holder.KeyID)
+	for _, d := range e.digests() {
+		if holder := t.find(d); holder != nil && holder.KeyID != e.KeyID {
+			return fmt.Errorf("check record: its hmac is that of api key %q", holder.KeyID)
+		}
 	}
 	t.byID[e.KeyID] = e
-	t.replace(e.digest, e)
-	if old != nil && old.digest != e.digest {
-		t.replace(old.digest, nil)
+	for _, d := range e.digests() {
+		t.replace(d, e)
+	}
+	if old != nil {
+		for _, d := range old.digests() {
+			if !slices.Contains(e.digests(), d) {
+				t.replace(d, nil)
+			}
+		}
 	}
 	return nil
+}
+
+// digests are those that find the entry: the key's, and its predecessor's, also when the overlap is over, so that the
+// old key is told from an unknown one.
+func (e *Entry) digests() []Digest {
+	if e.previous == (Digest{}) {
+		return []Digest{e.digest}
+	}
+	return []Digest{e.digest, e.previous}
 }
 
 // checkNext says whether e may follow old, which is nil for a new API key.
@@ -193,10 +221,22 @@ func (t *Table) Lookup(presented string, now time.Time) (*Entry, error) {
 	}
 	digest := t.secret.Digest(presented)
 	e := t.find(digest)
-	if e == nil || subtle.ConstantTimeCompare(e.digest[:], digest[:]) != 1 {
+	if e == nil {
 		return nil, ErrUnknown
 	}
-	return e, e.usable(now)
+	if subtle.ConstantTimeCompare(e.digest[:], digest[:]) == 1 {
+		return e, e.usable(now)
+	}
+	if subtle.ConstantTimeCompare(e.previous[:], digest[:]) != 1 {
+		return nil, ErrUnknown
+	}
+	if err := e.usable(now); err != nil {
+		return e, err
+	}
+	if schema.MillisOf(now) >= e.Record.PreviousUntil {
+		return e, errRotated
+	}
+	return e, nil
 }
 
 // usable is nil while the API key opens anything.

@@ -169,6 +169,65 @@ func TestApplyANewKeyForTheSameID(t *testing.T) {
 	}
 }
 
+// Both keys open the same until the overlap is over; then the old one is refused, and after the next rotation unknown.
+func TestRotation(t *testing.T) {
+	tt := newTableTest(t)
+	first, second, third := NewKey(rand.Reader), NewKey(rand.Reader), NewKey(rand.Reader)
+	until := noon.Add(time.Hour)
+	f := func(key string, now time.Time, want error) {
+		t.Helper()
+		e, err := tt.table.Lookup(key, now)
+		if !errors.Is(err, want) || (e == nil) != errors.Is(want, ErrUnknown) || e != nil && e.KeyID != "ak_1" {
+			t.Errorf("%v, %v; want %v", e, err, want)
+		}
+	}
+	next := func(version int64, key, previous string, edit func(*schema.APIKeyRecord)) schema.APIKeyRecord {
+		return tt.record("ak_1", key, func(r *schema.APIKeyRecord) {
+			r.Version, r.PreviousHMAC, r.PreviousUntil = version, tt.secret.Digest(previous).String(), schema.MillisOf(until)
+			if edit != nil {
+				edit(r)
+			}
+		})
+	}
+	tt.mustApply(tt.record("ak_1", first, nil))
+	tt.mustApply(next(2, second, first, nil))
+	f(first, until.Add(-time.Millisecond), nil)
+	f(first, until, ErrRefused)
+	f(second, until, nil)
+
+	tt.mustApply(next(3, third, second, nil))
+	f(first, noon, ErrUnknown)
+	f(second, noon, nil)
+	f(third, noon, nil)
+
+	revoke := func(r *schema.APIKeyRecord) { r.Status = schema.APIKeyRevoked }
+	tt.mustApply(next(4, third, second, revoke))
+	f(second, noon, ErrRefused)
+	f(third, noon, ErrRefused)
+	f(first, noon, ErrUnknown)
+}
+
+// A rotation takes no other key's place, neither by the new key nor by the one that it leaves.
+func TestRotationTakesNoOtherKey(t *testing.T) {
+	tt := newTableTest(t)
+	mine, other := NewKey(rand.Reader), NewKey(rand.Reader)
+	tt.mustApply(tt.record("ak_1", mine, nil))
+	tt.mustApply(tt.record("ak_2", other, nil))
+	for name, r := range map[string]schema.APIKeyRecord{
+		"current":  tt.record("ak_1", other, nil),
+		"previous": tt.record("ak_1", mine, func(r *schema.APIKeyRecord) { r.PreviousHMAC = tt.secret.Digest(other).String() }),
+		"short":    tt.record("ak_1", mine, func(r *schema.APIKeyRecord) { r.PreviousHMAC = "ab" }),
+	} {
+		r.Version = 2
+		if err := tt.apply(r); err == nil {
+			t.Errorf("%s: applied", name)
+		}
+		if e, err := tt.table.Lookup(other, noon); err != nil || e.KeyID != "ak_2" {
+			t.Errorf("%s: the other key is %v, %v", name, e, err)
+		}
+	}
+}
+
 func TestApplyRefusesBadRecords(t *testing.T) {
 	tt := newTableTest(t)
 	key := NewKey(rand.Reader)
