@@ -19,15 +19,29 @@ import (
 // firstTimeout bounds the reading of a request's first events from the log.
 const firstTimeout = 5 * time.Second
 
-// nameEvents gives event_ids to events without one: the Idempotency-Key, in a batch with the event's index.
-func nameEvents(events []schema.Event, key string, batch bool) error {
-	if key == "" {
-		return nil
-	}
-	if n := utf8.RuneCountInString(key); n > decode.MaxEventID-len("-99") || !printable(key) {
+// The longest index that makes a batch's, or a bulk request's, Idempotency-Key an event_id.
+const (
+	batchIndex = len("-99")
+	bulkIndex  = len("-999999")
+)
+
+// checkIdempotencyKey says what is wrong with the header, for a request that puts an index of so many bytes behind it.
+func checkIdempotencyKey(key string, index int) error {
+	if n := utf8.RuneCountInString(key); n > decode.MaxEventID-index || !printable(key) {
 		return httpapi.InvalidFields(httpapi.FieldError{
-			Field: "Idempotency-Key", Message: fmt.Sprintf("must be 1 to %d printable characters", decode.MaxEventID-len("-99")),
+			Field: "Idempotency-Key", Message: fmt.Sprintf("must be 1 to %d printable characters", decode.MaxEventID-index),
 		})
+	}
+	return nil
+}
+
+// single is the index of an event that is not one of several.
+const single = -1
+
+// nameEvents gives event_ids to events without one: the Idempotency-Key with the event's index, of which first is the first.
+func nameEvents(events []schema.Event, key string, first int) {
+	if key == "" {
+		return
 	}
 	for i := range events {
 		e := &events[i]
@@ -35,11 +49,10 @@ func nameEvents(events []schema.Event, key string, batch bool) error {
 			continue
 		}
 		e.EventID, e.OwnID = strings.Clone(key), true // the header is Fiber's to reuse
-		if batch {
-			e.EventID += "-" + strconv.Itoa(i)
+		if first != single {
+			e.EventID += "-" + strconv.Itoa(first+i)
 		}
 	}
-	return nil
 }
 
 func printable(s string) bool {

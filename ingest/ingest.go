@@ -71,6 +71,7 @@ func New(cfg Config) *Ingest {
 func (in *Ingest) Register(app fiber.Router) {
 	app.Post("/api/events", httpapi.Require(auth.ScopeIngest), in.postEvent)
 	app.Post("/api/events/batch", httpapi.Require(auth.ScopeIngest), in.postBatch)
+	app.Post(BulkPath, httpapi.Require(auth.ScopeIngest), in.postBulk)
 }
 
 // Run writes what the handlers accept and follows the verdicts, until ctx is done and every accepted event has its
@@ -158,27 +159,39 @@ func (a *accepted) send(c *fiber.Ctx, body []byte) error {
 // accept is the path of a request's events: stamp, write, wait for the verdicts, answer. Errors about the events of a batch
 // name their index.
 func (in *Ingest) accept(c *fiber.Ctx, events []schema.Event, batch bool) (*accepted, error) {
+	first := single
+	if batch {
+		first = 0
+	}
+	key := c.Get("Idempotency-Key")
+	if err := checkIdempotencyKey(key, batchIndex); err != nil {
+		return nil, err
+	}
+	nameEvents(events, key, first)
+	prefer := parsePrefer(c.Request().Header.PeekAll("Prefer"), in.cfg.VerdictWait)
+	records, err := in.write(httpapi.IdentityOf(c).Tenant, events)
+	if err != nil {
+		return nil, err
+	}
+	in.await(c.Context().Done(), records, prefer.wait)
+	return in.result(c.Context().Done(), events, records, prefer, batch)
+}
+
+// write writes events to the log, or says why not.
+func (in *Ingest) write(tenant schema.Tenant, events []schema.Event) ([]broker.Record, error) {
 	if in.cfg.Refuse != nil {
 		if err := in.cfg.Refuse(); err != nil {
 			in.metrics.refused.Add(float64(len(events)))
-			e := httpapi.Unavailable("storage_full", "The log's disk is nearly full; nothing is accepted until there is room.", 30)
-			e.Cause = err
-			return nil, e
+			return nil, httpapi.StorageFull(err)
 		}
 	}
-	if err := nameEvents(events, c.Get("Idempotency-Key"), batch); err != nil {
-		return nil, err
-	}
-	tenant := httpapi.IdentityOf(c).Tenant
-	prefer := parsePrefer(c.Request().Header.PeekAll("Prefer"), in.cfg.VerdictWait)
 	records := in.stamp(tenant, events)
 	if err := in.producer.Produce(records); err != nil {
 		in.metrics.refused.Add(float64(len(events)))
 		return nil, produceFailure(err, events)
 	}
 	in.metrics.accepted.Add(float64(len(events)))
-	in.await(c.Context().Done(), records, prefer.wait)
-	return in.result(c.Context().Done(), events, records, prefer, batch)
+	return records, nil
 }
 
 // stamp gives the events what the server knows about them and encodes them as records.

@@ -65,7 +65,7 @@ func startNode(t testing.TB, addr string, edit func(*Config)) *node {
 	secret := auth.NewSecret()
 	keys := auth.NewTable(secret)
 	n.apiKey = newKey(t, secret, keys)
-	n.server = httpapi.New(httpapi.Config{Auth: httpapi.Authenticate(keys, auth.NewLimiter().Take, time.Now)})
+	n.server = httpapi.New(httpapi.Config{BodyLimits: map[string]int{BulkPath: BulkLimit}, Auth: httpapi.Authenticate(keys, auth.NewLimiter().Take, time.Now)})
 	n.Register(n.server.App())
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {

@@ -157,6 +157,7 @@ func (n *node) loadSecret() (*auth.Secret, error) {
 // newServer makes the HTTP server. Without keys it serves only /healthz, /readyz and /metrics.
 func (n *node) newServer() {
 	cfg := httpapi.Config{Log: n.log.Named("http"), AccessLevel: zap.DebugLevel, Public: []string{"/api/stats"}, Refuse: n.refuse}
+	cfg.BodyLimits = map[string]int{ingest.BulkPath: ingest.BulkLimit}
 	if n.keys != nil {
 		cfg.Auth = httpapi.Authenticate(n.keys, auth.NewLimiter().Take, time.Now)
 	}

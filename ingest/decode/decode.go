@@ -121,6 +121,12 @@ func (d *Decoder) Line(line []byte, number int) bool {
 	return len(d.errs) == errors
 }
 
+// Refuse collects what is wrong with a line that was not read.
+func (d *Decoder) Refuse(number int, problem string) {
+	d.index, d.told = number, 0
+	d.fail("", problem)
+}
+
 // Lines returns the events of the lines read since [Decoder.Reset], and what is wrong with the others.
 func (d *Decoder) Lines() ([]schema.Event, []httpapi.FieldError) { return d.events, d.errs }
 

@@ -32,6 +32,7 @@ func Authenticate(table *auth.Table, take auth.TakeFunc, now func() time.Time) *
 // one, was sent is remembered for Require, because it matters only to routes that want a key.
 func (a *Authenticator) identify(fctx *fasthttp.RequestCtx, r *request) error {
 	now := a.now()
+	r.auth = a
 	r.entry, r.authErr = a.table.Lookup(bearer(&fctx.Request.Header), now)
 	if r.authErr != nil {
 		return nil //nolint:nilerr // Require answers it, where the route wants a key
@@ -40,6 +41,20 @@ func (a *Authenticator) identify(fctx *fasthttp.RequestCtx, r *request) error {
 	setLimitHeaders(&fctx.Response.Header, d)
 	if !d.Allowed {
 		return rateLimited(d)
+	}
+	return nil
+}
+
+// Charge takes n more requests from the sender's limit, for a request that does the work of several. Its error is the
+// 429; what it took before the one that was refused stays taken.
+func Charge(c *fiber.Ctx, n int) error {
+	r := requestOf(c.Context())
+	for range n {
+		d := r.auth.take(r.entry.KeyID, r.entry.RateLimit, r.auth.now())
+		setLimitHeaders(&c.Response().Header, d)
+		if !d.Allowed {
+			return rateLimited(d)
+		}
 	}
 	return nil
 }

@@ -23,6 +23,7 @@ type request struct {
 	route string // the pattern that matched, e.g. /api/events/{id}; "" for none
 	// entry is the API key, nil when authErr is not.
 	entry   *auth.Entry
+	auth    *Authenticator // that identified it
 	authErr error
 	failure *Error       // what the answer says, nil for a success
 	refuse  func() error // the server's: see Config
