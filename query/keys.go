@@ -2,20 +2,13 @@ package query
 
 import (
 	"errors"
-	"strconv"
+	"strings"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/gofiber/fiber/v2"
 
-	"keypulse/internal/answer"
 	"keypulse/schema"
-)
-
-// What every key is until its owner says otherwise.
-const (
-	keyTypeUnknown  = "unknown"
-	keyStatusActive = "active"
 )
 
 // selectKeys and the texts below make the statement: the keys' sums, joined with how many alerts each has open and with
@@ -62,7 +55,7 @@ FROM (
 ORDER BY whole, key_id`
 )
 
-var keyParams = []string{"q", "limit", "cursor"}
+var keyParams = []string{"status", "q", "limit", "cursor"}
 
 // listKeys is GET /api/keys: by name, which is the key_id until a key is given one, in the order of its bytes. With a
 // limit it is a page, without one it is every key, streamed.
@@ -72,57 +65,114 @@ func (q *Query) listKeys(c *fiber.Ctx) error {
 		return err
 	}
 	limit, _ := p.integer("limit", 1, maxLimit)
+	f := keyFilterOf(p)
+	if err := p.err(); err != nil {
+		return err
+	}
 	out := newPage(listKeys, "keys", limit)
-	if limit == 0 && p.err() == nil {
-		return q.streamKeys(c, out, p)
+	if limit == 0 {
+		return q.streamKeys(c, out, f)
 	}
 	j := q.begin(c, q.cfg.StatementTimeout)
 	defer j.end()
-	sql, args, err := j.keysStatement(p, limit)
-	if err != nil {
+	if err := j.seeActions(0); err != nil {
 		return err
 	}
-	err = j.eachWith("keys", sql, args, keysSettings(), func(rows driver.Rows) error {
-		return addKey(out, j.tenant, rows)
-	})
-	if err != nil {
-		return err
-	}
-	if !out.whole {
-		return j.failure("keys", errCut)
+	walk := j.walkKeys(f, limit+1, j.pagesOfKeys(f, limit+1))
+	for range limit + 1 {
+		more, err := walk.next(out)
+		if err != nil {
+			return err
+		}
+		if !more {
+			break
+		}
 	}
 	return out.send(c)
 }
 
-// keysStatement is the statement for a page of limit keys, for all of them when it is 0.
-func (j *job) keysStatement(p *params, limit int) (sql string, args []any, err error) {
+// keyFilter is what the parameters of a list of keys ask for.
+type keyFilter struct {
+	at     keyPlace // where the page before ended
+	part   string   // of name or key_id; "" for all
+	status string   // "" for all
+}
+
+func keyFilterOf(p *params) keyFilter {
+	var f keyFilter
+	f.part, _ = p.text("q")
+	f.status, _ = p.text("status")
+	if at, ok := p.cursor(listKeys); ok && at.id > int64(len(at.name)) {
+		p.refuse("cursor", "%v", errCursor)
+	} else if ok {
+		f.at = keyPlace{at.name[:at.id], at.name[at.id:]}
+		if at.id == 0 {
+			f.at = keyPlace{at.name, at.name}
+		}
+	}
+	return f
+}
+
+// cursorPlace is the place as cursors have it: name and key_id in one text, and the length of the name, which is 0
+// where both are the same.
+func (p keyPlace) cursorPlace() place {
+	if p.name == p.keyID {
+		return place{name: p.name}
+	}
+	return place{id: int64(len(p.name)), name: p.name + p.keyID}
+}
+
+// matches says whether the filter lets a described key pass.
+func (f keyFilter) matches(d *described) bool {
+	part := strings.ToLower(f.part)
+	return (f.status == "" || d.Status == f.status) &&
+		(part == "" || strings.Contains(strings.ToLower(d.Name), part) || strings.Contains(strings.ToLower(d.KeyID), part))
+}
+
+// keySums is what ClickHouse knows of a key.
+type keySums struct {
+	key          string
+	events, open uint64
+	first, last  schema.Millis
+	points       float64
+}
+
+// keysAre is the condition on the keys that a statement sums up: those after a key in a list, or a few by their ids.
+func (j *job) keysAre(f keyFilter, only []string) *where {
 	w := tenantIs(j.tenant)
-	if part, ok := p.text("q"); ok {
-		w.and("positionCaseInsensitiveUTF8(key_id, {q:String}) > 0")
-		w.bind("q", part)
-	}
-	if at, ok := p.cursor(listKeys); ok {
+	switch {
+	case only != nil:
+		w.and("key_id IN {only:Array(String)}")
+		w.bind("only", only)
+		return w
+	case f.at.name > f.at.keyID: // the key whose id is this name stands behind the place
+		w.and("key_id >= {at:String}")
+		w.bind("at", f.at.name)
+	default:
 		w.and("key_id > {at:String}")
-		w.bind("at", at.name)
+		w.bind("at", f.at.name)
 	}
-	if err := p.err(); err != nil {
-		return "", nil, err
+	if f.part != "" {
+		w.and("positionCaseInsensitiveUTF8(key_id, {q:String}) > 0")
+		w.bind("q", f.part)
 	}
-	if err := j.seeActions(0); err != nil {
-		return "", nil, err
-	}
+	return w
+}
+
+// keysStatement is the statement for the first limit keys of a condition, for all of them when it is 0.
+func (j *job) keysStatement(w *where, limit int) (sql string, args []any) {
 	j.actions.bind(w)
 	bindNow(w, schema.MillisOf(j.q.cfg.Now()))
 	keys := w.String() + " AND n > 0"
 	page, same := groupKeys, w.String()
 	if limit > 0 {
-		w.bind("rows", limit+1)
+		w.bind("rows", limit)
 		page += limitKeys
 		same += " AND key_id IN (SELECT key_id FROM keys WHERE " + keys + page + ")"
 	}
 	alerts := same + " AND rule_id != '' AND " + j.actions.inState(schema.AlertOpen)
 	points := same + " AND " + unfadedPoints
-	return selectKeys + keys + page + joinAlerts + alerts + joinPoints + points + endKeys, w.args, nil
+	return selectKeys + keys + page + joinAlerts + alerts + joinPoints + points + endKeys, w.args
 }
 
 // keysSettings let the server sum up keys in the order in which they lie, and send blocks of which this node can hold a
@@ -134,33 +184,29 @@ func keysSettings() clickhouse.Settings {
 // errCut says that the server has ended an answer early.
 var errCut = errors.New("the answer ends before its last row")
 
-// addKey reads a row of the statement and adds it to the page.
-func addKey(out *page, tenant schema.Tenant, rows driver.Rows) error {
-	var whole uint8
-	var key string
-	var events, open uint64
-	var first, last int64
-	var points float64
-	if err := rows.Scan(&whole, &key, &events, &first, &last, &open, &points); err != nil {
+// sumKeys carries out the statement.
+func (j *job) sumKeys(w *where, limit int) ([]keySums, error) {
+	sql, args := j.keysStatement(w, limit)
+	var all []keySums
+	whole := false
+	err := j.eachWith("keys", sql, args, keysSettings(), func(rows driver.Rows) error {
+		k, last, err := scanKey(rows)
+		if whole = last; err == nil && !last {
+			all = append(all, k)
+		}
 		return err
-	}
-	if whole == 1 {
-		out.whole = true
-		return nil
-	}
-	out.add(place{name: key}, func(b []byte) []byte {
-		b = append(b, `{"id":`...)
-		b = strconv.AppendInt(b, schema.KeyNumber(tenant, key), 10)
-		b = answer.AppendString(append(b, `,"name":`...), key)
-		b = append(b, `,"key_type":"`+keyTypeUnknown+`","status":"`+keyStatusActive+`","event_count":`...)
-		b = strconv.AppendUint(b, events, 10)
-		b = answer.AppendTime(append(b, `,"last_activity":`...), schema.Millis(last))
-		b = answer.AppendString(append(b, `,"key_id":`...), key)
-		b = strconv.AppendFloat(append(b, `,"risk_score":`...), riskScore(points), 'f', -1, 64)
-		b = answer.AppendTime(append(b, `,"first_activity":`...), schema.Millis(first))
-		b = append(b, `,"open_alerts":`...)
-		b = strconv.AppendUint(b, open, 10)
-		return append(b, '}')
 	})
-	return nil
+	if err == nil && !whole {
+		err = j.failure("keys", errCut)
+	}
+	return all, err
+}
+
+// scanKey reads a row of the statement; last says that it is no key, and that all have come.
+func scanKey(rows driver.Rows) (k keySums, last bool, err error) {
+	var whole uint8
+	var first, latest int64
+	err = rows.Scan(&whole, &k.key, &k.events, &first, &latest, &k.open, &k.points)
+	k.first, k.last = schema.Millis(first), schema.Millis(latest)
+	return k, whole == 1, err
 }

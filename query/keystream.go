@@ -1,32 +1,53 @@
 package query
 
 import (
+	"context"
 	"fmt"
 	"io"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/gofiber/fiber/v2"
+
+	"keypulse/internal/httpapi"
 )
 
-// streamKeys answers with every key that the parameters allow. What fails before the first row is an ordinary failure.
-func (q *Query) streamKeys(c *fiber.Ctx, out *page, p *params) error {
+// streamKeys answers with every key that the filter lets pass. What fails before the first row is an ordinary failure.
+func (q *Query) streamKeys(c *fiber.Ctx, out *page, f keyFilter) error {
 	j := q.begin(c, q.cfg.StreamTimeout)
-	rows, err := j.allKeys(p)
+	s, err := j.openKeys(out, f)
 	if err != nil {
 		j.end()
 		return err
 	}
 	j.leave()
 	c.Response().Header.SetContentType(fiber.MIMEApplicationJSON)
-	c.Response().SetBodyStream(&keyStream{job: j, rows: rows, page: out}, -1)
+	c.Response().SetBodyStream(s, -1)
 	return nil
 }
 
-func (j *job) allKeys(p *params) (driver.Rows, error) {
-	sql, args, err := j.keysStatement(p, 0)
+// openKeys takes one of the node's streams and begins its statement. A stream holds one connection to its end and now
+// and then needs another, so there must be fewer streams than connections.
+func (j *job) openKeys(out *page, f keyFilter) (*keyStream, error) {
+	select {
+	case j.q.streams <- struct{}{}:
+	case <-j.ctx.Done():
+		return nil, unavailable(httpapi.CodeUnavailable, "Too many lists are being sent. Please try again.", context.Cause(j.ctx))
+	}
+	rows, err := j.allKeys(f)
 	if err != nil {
+		<-j.q.streams
 		return nil, err
 	}
+	s := &keyStream{job: j, rows: rows, page: out}
+	s.walk = j.walkKeys(f, 0, s.scan)
+	return s, nil
+}
+
+func (j *job) allKeys(f keyFilter) (driver.Rows, error) {
+	if err := j.seeActions(0); err != nil {
+		return nil, err
+	}
+	sql, args := j.keysStatement(j.keysAre(f, nil), 0)
 	return j.query("keys", sql, args, keysSettings())
 }
 
@@ -41,6 +62,7 @@ const streamChunk = 32 << 10
 type keyStream struct {
 	job  *job
 	rows driver.Rows
+	walk *keyWalk
 	page *page
 	read int // how much of page.body has been handed out
 	done bool
@@ -66,27 +88,34 @@ func (s *keyStream) Read(b []byte) (int, error) {
 
 // next appends a row, or the end of the answer.
 func (s *keyStream) next() error {
-	if s.rows.Next() {
-		if err := addKey(s.page, s.job.tenant, s.rows); err != nil {
-			return fmt.Errorf("scan keys: %w", err)
+	more, err := s.walk.next(s.page)
+	if err == nil && !more {
+		s.page.close()
+		s.done = true
+	}
+	return err
+}
+
+// scan reads a row of the statement.
+func (s *keyStream) scan() (keySums, bool, error) {
+	if !s.rows.Next() {
+		err := s.rows.Err()
+		if err == nil {
+			err = errCut
 		}
-		return nil
+		return keySums{}, false, s.job.failure("keys", err)
 	}
-	err := s.rows.Err()
-	if err == nil && !s.page.whole {
-		err = errCut
-	}
+	k, last, err := scanKey(s.rows)
 	if err != nil {
-		return s.job.failure("keys", err)
+		return k, false, fmt.Errorf("scan keys: %w", err)
 	}
-	s.page.close()
-	s.done = true
-	return nil
+	return k, !last, nil
 }
 
 // Close implements [io.Closer]; fasthttp calls it also when the client has left.
 func (s *keyStream) Close() error {
 	s.job.end()
 	_ = s.rows.Close() // the statement has been given up or has ended
+	<-s.job.q.streams
 	return nil
 }

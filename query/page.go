@@ -15,7 +15,6 @@ type page struct {
 	rows  int
 	last  place // of the last row that is shown
 	more  bool
-	whole bool // the statement has said that this was its last row; only some do
 	body  []byte
 }
 

@@ -62,11 +62,7 @@ func TestListsReadInOrder(t *testing.T) {
 	keys := func(p *params) (string, []any) {
 		j := a.query.newJob("demo", "plan", a.query.cfg.StatementTimeout)
 		defer j.end()
-		sql, args, err := j.keysStatement(p, 50)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return sql, args
+		return j.keysStatement(j.keysAre(keyFilterOf(p), nil), 50)
 	}
 	with := func(pairs ...string) *params {
 		values := map[string]string{}

@@ -29,12 +29,17 @@ type Config struct {
 	Actions *Actions
 	// AppendAction is AppendRule for an action on an alert.
 	AppendAction func(ctx context.Context, rec schema.AlertActionRecord) (offset int64, err error)
-	Log          *zap.Logger      // default: none
-	Now          func() time.Time // default time.Now
+	// Keyring is what owners say of their keys; the caller feeds it. Default: nobody has said anything.
+	Keyring *Keyring
+	// AppendKey is AppendRule for what is said of a key.
+	AppendKey func(ctx context.Context, rec schema.KeyRecord) (offset int64, err error)
+	Log       *zap.Logger      // default: none
+	Now       func() time.Time // default time.Now
 
 	StatementTimeout time.Duration // for a statement, to its last row; default 10 s
 	StreamTimeout    time.Duration // for a list without a limit, to its last byte; default 2 min
 	StatementMemory  uint64        // bytes that a statement may hold in the server; default 1 GiB
+	Streams          int           // lists without a limit that are sent at the same time, others wait; default 8
 	StatsAge         time.Duration // how old the statistics that are shown may be; default 1 s
 	// RuleDelay is how long after its acceptance a rule's version judges events; default 2 s, as the rules' reference says.
 	RuleDelay time.Duration
@@ -47,6 +52,9 @@ func (cfg Config) withDefaults() Config {
 	if cfg.Actions == nil {
 		cfg.Actions = noActions()
 	}
+	if cfg.Keyring == nil {
+		cfg.Keyring = NewKeyring()
+	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -58,6 +66,9 @@ func (cfg Config) withDefaults() Config {
 	}
 	if cfg.StatementMemory == 0 {
 		cfg.StatementMemory = 1 << 30
+	}
+	if cfg.Streams == 0 {
+		cfg.Streams = 8
 	}
 	if cfg.StatsAge == 0 {
 		cfg.StatsAge = time.Second
@@ -74,11 +85,13 @@ type Query struct {
 	node       string        // tells this node's statements from those of others
 	statements atomic.Uint64 // numbers the statements, for their ids
 	stats      statsCache
+	streams    chan struct{} // holds one element for each list that is being sent without a limit
 }
 
 // New makes the read side. It asks nothing of the database yet.
 func New(cfg Config) *Query {
-	return &Query{cfg: cfg.withDefaults(), node: strconv.FormatUint(rand.Uint64(), 36)}
+	cfg = cfg.withDefaults()
+	return &Query{cfg: cfg, node: strconv.FormatUint(rand.Uint64(), 36), streams: make(chan struct{}, cfg.Streams)}
 }
 
 // Register puts the routes on app. The statistics are public; the caller names their path, [StatsPath], in
@@ -88,6 +101,7 @@ func (q *Query) Register(app fiber.Router) {
 	app.Get("/api/events", read, q.listEvents)
 	app.Get("/api/events/:id<int>", read, q.showEvent)
 	app.Get("/api/keys", read, q.listKeys)
+	app.Put("/api/keys/:key_id", write, q.describeKey)
 	app.Get(StatsPath, q.showStats)
 	app.Get("/api/alerts", read, q.listAlerts)
 	app.Get("/api/alerts/:id", read, q.showAlert)

@@ -111,7 +111,7 @@ func TestActivityLeavesDuplicatesOut(t *testing.T) {
 	check("duplicates only, merged", none)
 	a.insert(at(3, -time.Minute, 0), at(4, 0, 0), at(5, time.Hour, 3))
 	one := fmt.Sprintf(`{"success":true,"keys":[{"id":%d,"name":"k","key_type":"unknown","status":"active","event_count":2,`+
-		`"last_activity":"2026-04-05T12:34:00.000Z","key_id":"k","risk_score":0,"first_activity":"2026-04-05T12:33:00.000Z","open_alerts":0}],`+
+		`"last_activity":"2026-04-05T12:34:00.000Z","key_id":"k","risk_score":0,"first_activity":"2026-04-05T12:33:00.000Z","open_alerts":0,"tags":[],"rotation_period":null,"version":0}],`+
 		`"next_cursor":null,"has_more":false}`, schema.KeyNumber("demo", "k"))
 	check("two events", one)
 	a.exec("OPTIMIZE TABLE keys FINAL")

@@ -28,6 +28,40 @@ type RuleRecord struct {
 	At      Millis          `json:"at"`
 }
 
+// KeyRecord is one version of what its owner says of a key, which may have no event yet. Key: [RecordKey](tenant, key_id).
+type KeyRecord struct {
+	Tenant         Tenant   `json:"tenant"`
+	KeyID          string   `json:"key_id"`
+	Version        int64    `json:"version"`
+	Name           string   `json:"name"`
+	KeyType        string   `json:"key_type"`
+	Status         string   `json:"status"`
+	Tags           []string `json:"tags,omitempty"`
+	RotationPeriod string   `json:"rotation_period,omitempty"` // a duration such as 90d; "" = none
+	By             string   `json:"by"`                        // the API key's id
+	At             Millis   `json:"at"`
+}
+
+// What every key is until its owner says otherwise; its name is then its key_id.
+const (
+	KeyTypeUnknown  = "unknown"
+	KeyStatusActive = "active"
+)
+
+var errNoKey = errors.New("tenant, key_id or name is missing, or the record's key is another key's")
+
+// DecodeKeyRecord reads a record of [TopicKeys]. Whoever cannot decode one passes over it.
+func DecodeKeyRecord(key, value []byte) (KeyRecord, error) {
+	r, err := DecodeControl[KeyRecord](value)
+	if err != nil {
+		return r, err
+	}
+	if r.Tenant == "" || r.KeyID == "" || r.Name == "" || string(key) != string(RecordKey(r.Tenant, r.KeyID)) {
+		return r, fmt.Errorf("decode key record: %w", errNoKey)
+	}
+	return r, nil
+}
+
 // APIKeyStatus says whether a key opens anything.
 type APIKeyStatus string
 

@@ -17,6 +17,7 @@ const (
 	TopicLog      Topic = "keypulse.log"      // control: the log's incarnation ([LogRecord])
 	TopicRules    Topic = "keypulse.rules"    // control: rules ([RuleRecord])
 	TopicAPIKeys  Topic = "keypulse.apikeys"  // control: API keys ([APIKeyRecord])
+	TopicKeys     Topic = "keypulse.keys"     // control: what owners say of their keys ([KeyRecord])
 
 	// TopicAlertActions is a control topic of which every record counts ([AlertActionRecord]).
 	TopicAlertActions Topic = "keypulse.alert_actions"

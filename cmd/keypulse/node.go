@@ -208,8 +208,14 @@ func (n *node) addQuery() {
 	log := n.log.Named("query")
 	actions := query.NewActions()
 	n.start("alert actions", func(ctx context.Context) error { return actions.Follow(ctx, n.client, n.db, log) })
+	keyring := query.NewKeyring()
+	if err := n.follow("keys", schema.TopicKeys, keyring.Apply); err != nil {
+		n.fail(err)
+		return
+	}
 	q := query.New(query.Config{
 		DB: db, Book: n.book, AppendRule: n.appendRule, Actions: actions, AppendAction: n.appendAction,
+		Keyring: keyring, AppendKey: n.appendKey,
 		Log: log, Now: time.Now,
 	})
 	q.Register(n.server.App())
@@ -219,6 +225,11 @@ func (n *node) addQuery() {
 // appendAction writes what somebody did with an alert to the log.
 func (n *node) appendAction(ctx context.Context, r schema.AlertActionRecord) (int64, error) {
 	return appendControl(ctx, n.client, schema.TopicAlertActions, schema.RecordKey(r.Tenant, r.AlertID), r)
+}
+
+// appendKey writes what an owner says of a key to the log.
+func (n *node) appendKey(ctx context.Context, r schema.KeyRecord) (int64, error) {
+	return appendControl(ctx, n.client, schema.TopicKeys, schema.RecordKey(r.Tenant, r.KeyID), r)
 }
 
 // appendRule writes a version of a rule to the log.
