@@ -71,7 +71,7 @@ func TestKeysFilters(t *testing.T) {
 func TestKeysStreamed(t *testing.T) {
 	const n = 100_000
 	a := newAPI(t)
-	a.exec(fmt.Sprintf(`INSERT INTO events (tenant, key_id, id, event_type, severity, created_at, log_time)
+	a.exec(fmt.Sprintf(`INSERT INTO landing (tenant, key_id, id, event_type, severity, created_at, log_time)
 		SELECT 'demo', leftPad(toString(number), 9, '0'), number, 'x', 'nominal', toDateTime64('2026-04-05 12:34:00', 3, 'UTC') AS at, at
 		FROM numbers(%d)`, n))
 	resp, err := http.DefaultClient.Do(a.request("demo", http.MethodGet, "/api/keys", ""))
@@ -100,7 +100,7 @@ func TestKeysStreamed(t *testing.T) {
 // the sockets' buffers, so the statement still runs when it is killed.
 func TestKeysStreamCut(t *testing.T) {
 	a := newAPI(t)
-	a.exec(`INSERT INTO events (tenant, key_id, id, event_type, severity, created_at, log_time)
+	a.exec(`INSERT INTO landing (tenant, key_id, id, event_type, severity, created_at, log_time)
 		SELECT 'demo', concat(hex(SHA256(toString(number))), hex(SHA256(toString(-number)))), number, 'x', 'nominal',
 			toDateTime64('2026-04-05 12:34:00', 3, 'UTC') AS at, at
 		FROM numbers(300000)`)
@@ -124,7 +124,7 @@ func TestKeysStreamCut(t *testing.T) {
 // TestKeysStreamLeft wants nothing to run on when nobody reads: after HEAD, and when the client leaves in the middle.
 func TestKeysStreamLeft(t *testing.T) {
 	a := newAPI(t)
-	a.exec(`INSERT INTO events (tenant, key_id, id, event_type, severity, created_at, log_time)
+	a.exec(`INSERT INTO landing (tenant, key_id, id, event_type, severity, created_at, log_time)
 		SELECT 'demo', concat(hex(SHA256(toString(number))), hex(SHA256(toString(-number)))), number, 'x', 'nominal',
 			toDateTime64('2026-04-05 12:34:00', 3, 'UTC') AS at, at
 		FROM numbers(300000)`)

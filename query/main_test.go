@@ -270,7 +270,7 @@ type row struct {
 // insert writes rows into events, as one block.
 func (a *api) insert(rows ...row) {
 	a.t.Helper()
-	batch, err := a.db.PrepareBatch(a.t.Context(), `INSERT INTO events (tenant, key_id, id, event_id, event_type, severity,
+	batch, err := a.db.PrepareBatch(a.t.Context(), `INSERT INTO landing (tenant, key_id, id, event_id, event_type, severity,
 		source_ip, actor, details, created_at, score, alerts, duplicate_of, kafka_partition, kafka_offset, log_time)`)
 	if err != nil {
 		a.t.Fatal(err)

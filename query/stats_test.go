@@ -13,7 +13,7 @@ import (
 )
 
 // example18304 makes the events that the reference's example of the statistics counts.
-const example18304 = `INSERT INTO events (tenant, key_id, id, event_type, severity, created_at, log_time)
+const example18304 = `INSERT INTO landing (tenant, key_id, id, event_type, severity, created_at, log_time)
 SELECT if(number % 2 = 0, 'demo', 'other'), concat('key-', toString(number % 24)), number, 'signing_request',
     multiIf(number < 16022, 'nominal', number < 16022 + 1981, 'warning', 'critical'),
     toDateTime64('2026-04-05 12:34:00', 3, 'UTC') - if(number < 847, toIntervalHour(1), toIntervalHour(25)) AS at, at

@@ -14,20 +14,24 @@ import (
 
 // The columns of the INSERTs, in the order in which the blocks below fill them.
 const (
-	insertEvents = `INSERT INTO events (tenant, key_id, id, event_id, event_type, severity, source_ip, actor, details,
-		created_at, score, alerts, duplicate_of, kafka_partition, kafka_offset, log_time)`
-	insertAlerts = `INSERT INTO alerts (tenant, raised_at, id, key_id, rule_id, rule_version, rule_name, severity, message,
+	eventNames = `tenant, key_id, id, event_id, event_type, severity, source_ip, actor, details,
+		created_at, score, alerts, duplicate_of, kafka_partition, kafka_offset, log_time`
+	insertLanding = `INSERT INTO landing (` + eventNames + `, owner, only)`
+	insertAlerts  = `INSERT INTO alerts (tenant, raised_at, id, key_id, rule_id, rule_version, rule_name, severity, message,
 		event_id, values, hits, last_event_id, last_at)`
 )
 
-// insertContext gives an INSERT its token: sent again under the same one it changes neither events nor a rollup.
-func insertContext(ctx context.Context, token string) context.Context {
-	return clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{
-		"async_insert":               0,
-		"insert_deduplicate":         1,
-		"insert_deduplication_token": token,
-		"deduplicate_blocks_in_dependent_materialized_views": 1,
+// settings gives an INSERT its name. Nothing is left to ClickHouse's deduplication: it records a block before it has stored it,
+// and then drops the repeat of one that it lost.
+func (s *Sink) settings(ctx context.Context, name string) context.Context {
+	return clickhouse.Context(s.bounded(ctx), clickhouse.WithQueryID(name), clickhouse.WithSettings(clickhouse.Settings{
+		"async_insert": 0, "insert_deduplicate": 0, "deduplicate_blocks_in_dependent_materialized_views": 0, "insert_deduplication_token": "",
 	}))
+}
+
+// withParameter binds a value for the server.
+func withParameter(ctx context.Context, name, value string) context.Context {
+	return clickhouse.Context(ctx, clickhouse.WithParameters(clickhouse.Parameters{name: value}))
 }
 
 // block is the rows of one INSERT, by partition.
@@ -37,18 +41,17 @@ type block struct {
 }
 
 // store writes the rows of an intent: events and, where there are any, alerts and hits beside them.
-func (s *Sink) store(ctx context.Context, in intent, blocks []block) error {
-	ctx = insertContext(ctx, in.name())
+func (s *Sink) store(ctx context.Context, owner uint64, in intent, blocks []block) error {
 	var g errgroup.Group // without a context of its own: see bounded
 	g.Go(func() error {
-		if err := s.insert(ctx, insertEvents, eventColumns(in.rows(), blocks)); err != nil {
+		if err := s.insert(ctx, in.name()+"/events", insertLanding, landingColumns(blocks, owner, "")); err != nil {
 			return fmt.Errorf("insert events: %w", err)
 		}
 		return nil
 	})
 	if columns := alertColumns(blocks); columns != nil {
 		g.Go(func() error {
-			if err := s.insert(ctx, insertAlerts, columns); err != nil {
+			if err := s.insert(ctx, in.name()+"/alerts", insertAlerts, columns); err != nil {
 				return fmt.Errorf("insert alerts: %w", err)
 			}
 			return nil
@@ -68,10 +71,13 @@ type bounded struct {
 // Deadline is when the statement must have ended.
 func (b bounded) Deadline() (time.Time, bool) { return b.deadline, true }
 
+func (s *Sink) bounded(ctx context.Context) context.Context {
+	return bounded{ctx, time.Now().Add(s.cfg.InsertTimeout)}
+}
+
 // insert sends columns as one block.
-func (s *Sink) insert(ctx context.Context, statement string, columns []any) error {
-	ctx = bounded{ctx, time.Now().Add(s.cfg.InsertTimeout)}
-	batch, err := s.cfg.DB.PrepareBatch(ctx, statement)
+func (s *Sink) insert(ctx context.Context, name, statement string, columns []any) error {
+	batch, err := s.cfg.DB.PrepareBatch(s.settings(ctx, name), statement)
 	if err != nil {
 		return err
 	}
@@ -84,8 +90,9 @@ func (s *Sink) insert(ctx context.Context, statement string, columns []any) erro
 	return batch.Send()
 }
 
-// eventColumns turns rows into the columns of insertEvents.
-func eventColumns(n int64, blocks []block) []any {
+// landingColumns turns rows into the columns of insertLanding.
+func landingColumns(blocks []block, owner uint64, only string) []any {
+	n := count(blocks)
 	var (
 		tenant      = make([]string, 0, n)
 		keyID       = make([]string, 0, n)
@@ -103,6 +110,8 @@ func eventColumns(n int64, blocks []block) []any {
 		partition   = make([]uint16, 0, n)
 		offset      = make([]uint64, 0, n)
 		logTime     = make([]int64, 0, n)
+		owners      = make([]uint64, 0, n)
+		onlys       = make([]string, 0, n)
 	)
 	for _, b := range blocks {
 		for i := range b.rows {
@@ -123,11 +132,13 @@ func eventColumns(n int64, blocks []block) []any {
 			partition = append(partition, uint16(b.partition))
 			offset = append(offset, uint64(r.Offset))
 			logTime = append(logTime, int64(r.LogTime))
+			owners = append(owners, owner)
+			onlys = append(onlys, only)
 		}
 	}
 	return []any{
 		tenant, keyID, id, eventID, eventType, severity, sourceIP, actor, details, createdAt, score, alerts,
-		duplicateOf, partition, offset, logTime,
+		duplicateOf, partition, offset, logTime, owners, onlys,
 	}
 }
 

@@ -24,7 +24,7 @@ const maxSpans = 48
 // stays at From; a commit without metadata says that everything below its offset is stored.
 type intent []span
 
-// name is the INSERT's deduplication token: a function of its ranges.
+// name is what the INSERT's query ids begin with: a function of its ranges.
 func (in intent) name() string {
 	b := []byte("keypulse")
 	for _, s := range in {

@@ -11,6 +11,10 @@ type metrics struct {
 	rows     prometheus.Counter
 	actions  prometheus.Counter
 	failures prometheus.Counter
+	filled   prometheus.Counter
+	lost     prometheus.Counter
+	missing  prometheus.Gauge
+	doubled  prometheus.Gauge
 	insert   prometheus.Histogram
 	lag      prometheus.Histogram
 }
@@ -26,6 +30,18 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		failures: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "keypulse_sink_insert_failures_total", Help: "INSERTs that failed and were sent again.",
 		}),
+		filled: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "keypulse_sink_filled_rows_total", Help: "Rows that a table lacked after a failure and was given, counted for each table.",
+		}),
+		lost: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "keypulse_sink_lost_events_total", Help: "Events that the log had dropped before they were stored.",
+		}),
+		missing: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "keypulse_sink_verify_missing", Help: "Rows that the last verification found missing, over all tables.",
+		}),
+		doubled: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "keypulse_sink_verify_doubled", Help: "Rows that the last verification found doubled, over all tables.",
+		}),
 		insert: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "keypulse_sink_insert_seconds", Help: "How long one INSERT took, rollups included.",
 			Buckets: prometheus.ExponentialBuckets(0.002, 2, 14),
@@ -35,7 +51,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Buckets: prometheus.ExponentialBuckets(0.01, 2, 16),
 		}),
 	}
-	r.MustRegister(m.rows, m.actions, m.failures, m.insert, m.lag)
+	r.MustRegister(m.rows, m.actions, m.failures, m.filled, m.lost, m.missing, m.doubled, m.insert, m.lag)
 	return m
 }
 

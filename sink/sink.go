@@ -3,7 +3,6 @@ package sink
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -57,13 +56,16 @@ func New(cfg Config) *Sink {
 	return &Sink{cfg: cfg, log: cfg.Log.Named("sink"), metrics: newMetrics(cfg.Metrics)}
 }
 
-// Run joins the group and stores until ctx is done; then what it has read is stored.
+// Run joins the group and stores until ctx is done; then what it has read is stored. It fails with [ErrOtherLog].
 func (s *Sink) Run(ctx context.Context) error {
 	group := broker.Group{ID: GroupID, Topic: schema.TopicEvents, Log: s.log}
 	var wait time.Duration
 	for pause.For(ctx, wait) == nil {
 		began := time.Now()
 		if err := s.cfg.Client.RunGroup(ctx, group, s.serve); err != nil {
+			if errors.Is(err, ErrOtherLog) {
+				return err
+			}
 			s.ready.Store(&err)
 			s.log.Error("the sink failed, starting again from its commits", zap.Error(err))
 		}
@@ -106,7 +108,7 @@ func (s *Sink) Check(context.Context) error {
 // serve stores the partitions of one generation until it is over: recover what the last owner left open, then read all
 // partitions at once and write their rows together.
 func (s *Sink) serve(ctx context.Context, generation *broker.Generation) error {
-	positions, err := s.recover(ctx, generation)
+	owner, positions, err := s.recover(ctx, generation)
 	if err != nil {
 		return err
 	}
@@ -117,10 +119,11 @@ func (s *Sink) serve(ctx context.Context, generation *broker.Generation) error {
 	for _, partition := range generation.Partitions {
 		g.Go(func() error { return s.read(reading, partition, positions[partition], chunks) })
 	}
-	g.Go(func() error { return s.write(reading, generation, chunks) })
+	g.Go(func() error { return s.write(reading, generation, owner, chunks) })
 	s.actions.Store(nil)
 	if slices.Contains(generation.Partitions, actionsOwner) {
 		g.Go(func() error { return s.copyActions(reading) })
+		g.Go(func() error { return s.verifyNowAndThen(reading) })
 	}
 	return g.Wait()
 }
@@ -141,6 +144,9 @@ func (s *Sink) read(ctx context.Context, partition int32, at judged.Position, ch
 		if err != nil {
 			return err
 		}
+		if err := s.noteLost(ctx, partition, before.Offset, r.Position().Offset, rows); err != nil {
+			return err
+		}
 		if len(rows) == 0 {
 			continue
 		}
@@ -153,8 +159,8 @@ func (s *Sink) read(ctx context.Context, partition int32, at judged.Position, ch
 }
 
 // write gathers chunks and stores them together, one INSERT at a time, until ctx is done.
-func (s *Sink) write(ctx context.Context, generation *broker.Generation, chunks <-chan chunk) error {
-	w := &writer{sink: s, generation: generation}
+func (s *Sink) write(ctx context.Context, generation *broker.Generation, owner uint64, chunks <-chan chunk) error {
+	w := &writer{sink: s, generation: generation, owner: owner}
 	storing, cancel := drain(ctx)
 	defer cancel()
 	for {
@@ -167,98 +173,21 @@ func (s *Sink) write(ctx context.Context, generation *broker.Generation, chunks 
 	}
 }
 
-// storeUntilDone stores an intent, trying again while ClickHouse refuses or does not answer.
-func (s *Sink) storeUntilDone(ctx context.Context, in intent, blocks []block) error {
-	for n := 0; ; n++ {
-		start := time.Now()
-		err := s.store(ctx, in, blocks)
-		if err == nil {
-			s.ready.Store(new(error))
-			s.metrics.inserted(in.rows(), time.Since(start), blocks)
-			return nil
+// noteLost records the offsets from from to to-1 that rows does not have.
+func (s *Sink) noteLost(ctx context.Context, partition int32, from, to int64, rows []judged.Row) error {
+	for i := range rows {
+		if rows[i].Offset > from {
+			if err := s.recordLost(ctx, partition, from, rows[i].Offset); err != nil {
+				return err
+			}
 		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		s.metrics.failures.Inc()
-		s.ready.Store(&err)
-		s.log.Warn("cannot store, trying again", zap.Int64("rows", in.rows()), zap.Error(err))
-		if err := pause.For(ctx, retryAfter(n)); err != nil {
-			return err
-		}
+		from = rows[i].Offset + 1
 	}
+	if to > from {
+		return s.recordLost(ctx, partition, from, to)
+	}
+	return nil
 }
 
 // retryAfter is the pause after n+1 failures in a row.
 func retryAfter(n int) time.Duration { return min(50*time.Millisecond<<min(n, 6), 2*time.Second) }
-
-// recover closes what earlier owners left open in the generation's partitions and says where to go on.
-func (s *Sink) recover(ctx context.Context, generation *broker.Generation) (map[int32]judged.Position, error) {
-	commits, err := generation.Committed(ctx, s.cfg.Incarnation.Partitions)
-	if err != nil {
-		return nil, err
-	}
-	state := make(map[int32]committed, len(commits))
-	for _, c := range commits {
-		if state[c.Partition], err = parseCommit(c); err != nil {
-			return nil, err
-		}
-	}
-	positions := make(map[int32]judged.Position, len(generation.Partitions))
-	redone := map[string]bool{}
-	for _, partition := range generation.Partitions {
-		c := state[partition]
-		if c.open == nil {
-			positions[partition] = judged.Position{Offset: c.offset, Verdict: c.verdict}
-			continue
-		}
-		if name := c.open.name(); !redone[name] && stillOpen(c.open, state) {
-			redone[name] = true
-			if err := s.redo(ctx, c.open); err != nil {
-				return nil, fmt.Errorf("redo %s: %w", name, err)
-			}
-		}
-		for _, span := range c.open {
-			if span.Partition == partition {
-				positions[partition] = judged.Position{Offset: span.To, Verdict: span.Verdict}
-			}
-		}
-	}
-	return positions, nil
-}
-
-// stillOpen says whether an intent may not be stored: no partition of it has gone on to the next one, which each does
-// only when the INSERT has succeeded.
-func stillOpen(in intent, state map[int32]committed) bool {
-	name := in.name()
-	for _, s := range in {
-		if open := state[s.Partition].open; open == nil || open.name() != name {
-			return false
-		}
-	}
-	return true
-}
-
-// redo sends an INSERT again, the same rows under the same token: a no-op where it had succeeded. Partitions that other
-// members own by now are read all the same, since the token stands for all of the rows.
-func (s *Sink) redo(ctx context.Context, in intent) error {
-	s.log.Info("sending again what was under way", zap.String("insert", in.name()), zap.Int64("rows", in.rows()))
-	var blocks []block
-	for _, span := range in {
-		r := judged.NewReader(s.cfg.Client, s.cfg.Incarnation, span.Partition, judged.Position{Offset: span.From, Verdict: span.Before})
-		b := block{partition: span.Partition}
-		for r.Position().Offset < span.To {
-			rows, err := r.Next(ctx)
-			if err != nil {
-				return err
-			}
-			for _, row := range rows {
-				if row.Offset < span.To {
-					b.rows = append(b.rows, row)
-				}
-			}
-		}
-		blocks = append(blocks, b)
-	}
-	return s.storeUntilDone(ctx, in, blocks)
-}

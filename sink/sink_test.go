@@ -69,6 +69,8 @@ func soak(small, full int) int {
 // feed writes events and their verdicts, as ingest and the processor would, and counts them.
 type feed struct {
 	t        testing.TB
+	client   *broker.Client
+	lost     int64
 	random   *rand.Rand
 	log      schema.LogRecord
 	events   []*broker.Append
@@ -85,7 +87,7 @@ type feed struct {
 }
 
 func newFeed(t testing.TB, c *broker.Client, log schema.LogRecord) *feed {
-	f := &feed{t: t, random: rand.New(rand.NewPCG(1, 1)), log: log}
+	f := &feed{t: t, client: c, random: rand.New(rand.NewPCG(1, 1)), log: log}
 	f.actions = broker.NewAppend(c, schema.TopicAlertActions, 0, broker.DefaultProducerConfig())
 	for p := range int32(partitions) {
 		f.events = append(f.events, broker.NewAppend(c, schema.TopicEvents, p, broker.DefaultProducerConfig()))
@@ -170,12 +172,13 @@ func (f *feed) await(db driver.Conn) {
 	f.t.Helper()
 	deadline := time.Now().Add(60 * time.Second)
 	for stored, acted := uint64(0), uint64(0); ; {
-		scan(f.t, db, "SELECT count(), (SELECT uniqExact(kafka_offset) FROM alert_actions) FROM events", &stored, &acted)
-		if stored >= uint64(f.total()) && acted >= uint64(f.acted) {
+		const read = "SELECT count(), (SELECT uniqExact(kafka_offset) FROM alert_actions) FROM events"
+		err := db.QueryRow(context.Background(), read).Scan(&stored, &acted) // the engine may be away for a moment
+		if err == nil && stored >= uint64(f.total()) && acted >= uint64(f.acted) {
 			return
 		}
 		if time.Now().After(deadline) {
-			f.t.Fatalf("%d of %d events and %d of %d actions stored", stored, f.total(), acted, f.acted)
+			f.t.Fatalf("%d of %d events and %d of %d actions stored: %v", stored, f.total(), acted, f.acted, err)
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
@@ -216,6 +219,7 @@ func (f *feed) verify(db driver.Conn) {
 		f.t.Errorf("%d alerts, want %d", alerts, f.alerts)
 	}
 	f.verifyActions(db)
+	f.verifyProofs(db)
 	var falls uint64
 	scan(f.t, db, `SELECT countIf(log_time < before) FROM (SELECT log_time, lagInFrame(log_time) OVER (PARTITION BY kafka_partition ORDER BY kafka_offset) AS before FROM events)`, &falls)
 	if falls != 0 {

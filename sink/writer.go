@@ -2,10 +2,14 @@ package sink
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
+	"go.uber.org/zap"
+
 	"keypulse/internal/broker"
+	"keypulse/internal/pause"
 )
 
 // drainTimeout is how long a sink that stops may take to store what it has read.
@@ -15,6 +19,7 @@ const drainTimeout = 5 * time.Second
 type writer struct {
 	sink       *Sink
 	generation *broker.Generation
+	owner      uint64  // its number in the fence
 	blocks     []block // at most one for each partition
 	next       intent  // what blocks hold; its spans are in the order of blocks
 	last       intent  // stored, and not yet committed as done
@@ -78,11 +83,54 @@ func (w *writer) flush(ctx context.Context) error {
 	if len(w.next) == 0 {
 		return nil
 	}
-	if err := w.sink.storeUntilDone(ctx, w.next, w.blocks); err != nil {
+	if err := w.store(ctx); err != nil {
 		return err
 	}
 	w.last, w.next, w.blocks, w.rows = slices.Clone(w.next), nil, nil, 0
 	return nil
+}
+
+// store sends the INSERT of the open intent. When that fails, nobody knows what has become of it: it is ended and settled,
+// again and again while ClickHouse refuses or does not answer, and as long as the partitions are this sink's.
+func (w *writer) store(ctx context.Context) error {
+	s, start := w.sink, time.Now()
+	commits, err := w.next.commits(nil)
+	if err != nil {
+		return err
+	}
+	err = s.store(ctx, w.owner, w.next, w.blocks)
+	for n := 0; err != nil; n++ {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if errors.Is(err, errMembership) {
+			return err
+		}
+		s.metrics.failures.Inc()
+		s.ready.Store(&err)
+		s.log.Warn("cannot store, looking and filling in", zap.Int64("rows", w.next.rows()), zap.Error(err))
+		if err := pause.For(ctx, retryAfter(n)); err != nil {
+			return err
+		}
+		err = w.settle(ctx, commits)
+	}
+	s.ready.Store(new(error))
+	s.metrics.inserted(int64(w.rows), time.Since(start), w.blocks)
+	return nil
+}
+
+func (w *writer) settle(ctx context.Context, commits []broker.Commit) error {
+	s := w.sink
+	if err := s.kill(ctx, w.next); err != nil {
+		return err
+	}
+	if err := s.acquire(ctx, w.generation, w.owner, commits); err != nil {
+		return err
+	}
+	if err := s.kill(ctx, w.next); err != nil {
+		return err
+	}
+	return s.settle(ctx, w.owner, w.next, w.blocks)
 }
 
 // finish stores what was gathered and closes the last intent, when the sink stops or loses its partitions. Where that

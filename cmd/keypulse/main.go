@@ -35,6 +35,7 @@ func commands() []command {
 		{"apikey", "create, list, rotate and revoke API keys", runAPIKey},
 		{"rules", "apply, check, test, list and show rules", runRules},
 		{"migrate", "make the topics and the ClickHouse tables, and end", runMigrate},
+		{"verify", "compare the ClickHouse tables with the log: what is missing, doubled, not yet there", runVerify},
 		{"bench", "measure a running instance over HTTP", runBench},
 		{"version", "print which KeyPulse this is", runVersion},
 	}

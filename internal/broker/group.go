@@ -135,7 +135,12 @@ func (g *Generation) Commit(ctx context.Context, commits []Commit) error {
 // Committed returns the group's committed offsets of all of the topic's partitions, in their order: also of those that
 // other members own.
 func (g *Generation) Committed(ctx context.Context, total int32) ([]Commit, error) {
-	topic := string(g.group.Topic)
+	return g.client.Committed(ctx, g.group.ID, g.group.Topic, total)
+}
+
+// Committed returns a group's committed offsets of a topic's partitions, in their order; none of a group that does not exist.
+func (c *Client) Committed(ctx context.Context, group string, of schema.Topic, total int32) ([]Commit, error) {
+	topic := string(of)
 	var commits []Commit
 	partitions := make([]int, total)
 	for i := range partitions {
@@ -143,9 +148,15 @@ func (g *Generation) Committed(ctx context.Context, total int32) ([]Commit, erro
 	}
 	err := retry(ctx, func(ctx context.Context) error {
 		commits = commits[:0]
-		res, err := g.client.kafka.OffsetFetch(ctx, &kafka.OffsetFetchRequest{GroupID: g.group.ID, Topics: map[string][]int{topic: partitions}})
+		res, err := c.kafka.OffsetFetch(ctx, &kafka.OffsetFetchRequest{GroupID: group, Topics: map[string][]int{topic: partitions}})
 		if err != nil {
 			return err
+		}
+		if errors.Is(res.Error, kafka.GroupIdNotFound) { // nobody has ever joined it
+			for _, p := range partitions {
+				commits = append(commits, Commit{Partition: int32(p), Offset: -1})
+			}
+			return nil
 		}
 		if res.Error != nil {
 			return res.Error
@@ -159,7 +170,7 @@ func (g *Generation) Committed(ctx context.Context, total int32) ([]Commit, erro
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read committed offsets of group %s: %w", g.group.ID, err)
+		return nil, fmt.Errorf("read committed offsets of group %s: %w", group, err)
 	}
 	slices.SortFunc(commits, func(a, b Commit) int { return int(a.Partition - b.Partition) })
 	return commits, nil

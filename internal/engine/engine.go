@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"strings"
 	"sync"
 	"time"
 
@@ -175,4 +176,18 @@ func (e *Engine) setDown(why error) {
 	}
 	e.pid = 0
 	e.err = why
+}
+
+// DSNOf is the DSN of an engine that runs in another process: of its folder and its native address.
+func DSNOf(dir, nativeListen string) (string, error) {
+	files, err := newLayout(dir)
+	if err != nil {
+		return "", err
+	}
+	password, err := os.ReadFile(files.password)
+	if err != nil {
+		return "", fmt.Errorf("read engine password: %w", err)
+	}
+	e := Engine{cfg: Config{NativeListen: nativeListen}, password: strings.TrimSpace(string(password))}
+	return e.DSN(), nil
 }

@@ -41,7 +41,7 @@ func tokenSettings(token string) clickhouse.Settings {
 func insert(t testing.TB, conn driver.Conn, from, n int, settings clickhouse.Settings) {
 	t.Helper()
 	ctx := clickhouse.Context(context.Background(), clickhouse.WithSettings(settings))
-	batch, err := conn.PrepareBatch(ctx, "INSERT INTO events")
+	batch, err := conn.PrepareBatch(ctx, "INSERT INTO landing (tenant, key_id, id, event_id, event_type, severity, source_ip, actor, details, created_at, score, alerts, duplicate_of, kafka_partition, kafka_offset, log_time)")
 	if err != nil {
 		t.Fatal(err)
 	}

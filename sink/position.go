@@ -1,0 +1,186 @@
+package sink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+
+	"go.uber.org/zap"
+
+	"keypulse/internal/broker"
+	"keypulse/internal/judged"
+	"keypulse/internal/pause"
+	"keypulse/schema"
+)
+
+// ErrOtherLog says that the tables hold events that the log does not have: the log was cut, or is another one.
+var ErrOtherLog = errors.New("ClickHouse has events that the log does not have, so that ids would be given a second time: the log was cut or made anew. Restore it, or start with an empty database")
+
+// unknownTail is how many events before the last one are looked at in the rollups when no commit says what was under way:
+// more than one INSERT can have.
+const unknownTail = 1_000_000
+
+// recover takes the generation's partitions over: nobody else writes their rows any more, what earlier owners left open is
+// settled, and positions says where to go on. The tables themselves say how far they are. While ClickHouse does not answer
+// it tries again.
+func (s *Sink) recover(ctx context.Context, generation *broker.Generation) (owner uint64, positions map[int32]judged.Position, err error) {
+	owner = rand.Uint64()>>1 + 1
+	for n := 0; ; n++ {
+		positions, err = s.tryRecover(ctx, generation, owner)
+		if err == nil || ctx.Err() != nil || errors.Is(err, errMembership) || errors.Is(err, ErrOtherLog) {
+			return owner, positions, err
+		}
+		s.ready.Store(&err)
+		s.log.Warn("cannot take the partitions over, trying again", zap.Error(err))
+		if err := pause.For(ctx, retryAfter(n)); err != nil {
+			return 0, nil, err
+		}
+	}
+}
+
+func (s *Sink) tryRecover(ctx context.Context, generation *broker.Generation, owner uint64) (map[int32]judged.Position, error) {
+	all, err := generation.Committed(ctx, s.cfg.Incarnation.Partitions)
+	if err != nil {
+		return nil, err
+	}
+	state := make(map[int32]committed, len(generation.Partitions))
+	var own []broker.Commit
+	for _, partition := range generation.Partitions {
+		c := all[partition]
+		c.Offset = max(c.Offset, 0)
+		own = append(own, c)
+		if state[partition], err = parseCommit(c); err != nil {
+			return nil, err
+		}
+	}
+	for _, c := range state { // an INSERT under way may hold the fence's door open
+		if err := s.kill(ctx, c.open); c.open != nil && err != nil {
+			return nil, err
+		}
+	}
+	if err := s.acquire(ctx, generation, owner, own); err != nil {
+		return nil, err
+	}
+	for _, c := range state {
+		if err := s.kill(ctx, c.open); c.open != nil && err != nil {
+			return nil, err
+		}
+	}
+	positions := make(map[int32]judged.Position, len(state))
+	for partition, c := range state {
+		if positions[partition], err = s.position(ctx, owner, partition, c); err != nil {
+			return nil, fmt.Errorf("take over partition %d: %w", partition, err)
+		}
+	}
+	return positions, nil
+}
+
+// position settles what is open in one partition and says where to go on.
+func (s *Sink) position(ctx context.Context, owner uint64, partition int32, c committed) (judged.Position, error) {
+	stored, err := s.stored(ctx, partition)
+	if err != nil {
+		return judged.Position{}, err
+	}
+	if err := s.checkLog(ctx, partition, stored); err != nil {
+		return judged.Position{}, err
+	}
+	at := judged.Position{Offset: c.offset, Verdict: c.verdict}
+	open := c.span(partition)
+	if open != nil && stored >= open.From {
+		blocks, err := s.reread(ctx, intent{*open})
+		if err != nil {
+			return at, err
+		}
+		if err := s.settle(ctx, owner, intent{*open}, blocks); err != nil {
+			return at, err
+		}
+		at = judged.Position{Offset: open.To, Verdict: open.Verdict}
+		stored = max(stored, open.To)
+	}
+	switch {
+	case stored < at.Offset:
+		s.log.Warn("ClickHouse has less than the group's commits say: it is new, or an older copy; going back", zap.Int32("partition", partition),
+			zap.Int64("committed", at.Offset), zap.Int64("stored", stored))
+		return judged.Position{Offset: stored}, nil
+	case stored > at.Offset:
+		s.log.Warn("ClickHouse has more than the group's commits say: looking at its end", zap.Int32("partition", partition),
+			zap.Int64("committed", at.Offset), zap.Int64("stored", stored))
+		tail := intent{{Partition: partition, From: max(at.Offset, stored-unknownTail), To: stored}}
+		if _, err := s.fillRollups(ctx, owner, tail); err != nil {
+			return at, err
+		}
+		return judged.Position{Offset: stored, Verdict: at.Verdict}, nil
+	}
+	return at, nil
+}
+
+// span is the part of the open intent that is in a partition, nil when there is none.
+func (c committed) span(partition int32) *span {
+	for i := range c.open {
+		if c.open[i].Partition == partition {
+			return &c.open[i]
+		}
+	}
+	return nil
+}
+
+// stored is the offset after the last one of a partition that the tables know: as a row, or as lost.
+func (s *Sink) stored(ctx context.Context, partition int32) (int64, error) {
+	var last, lost uint64
+	query := fmt.Sprintf("SELECT (SELECT max(id) FROM events WHERE kafka_partition = %d), (SELECT max(last_id) FROM lost WHERE kafka_partition = %d)", partition, partition)
+	if err := s.row(ctx, query, &last, &lost); err != nil {
+		return 0, fmt.Errorf("read how far events are stored: %w", err)
+	}
+	offset, _ := schema.SplitEventID(s.cfg.Incarnation.Base, int64(max(last, lost)))
+	return max(offset+1, 0), nil
+}
+
+// checkLog makes sure that the log is the one that the tables were filled from: it reaches as far, and its last event that is
+// stored is the one that the tables have.
+func (s *Sink) checkLog(ctx context.Context, partition int32, stored int64) error {
+	first, end, err := s.cfg.Client.Offsets(ctx, schema.TopicEvents, partition)
+	if err != nil {
+		return err
+	}
+	if stored > end {
+		return fmt.Errorf("%w: partition %d ends at offset %d, stored are %d", ErrOtherLog, partition, end, stored)
+	}
+	if stored-1 < first {
+		return nil
+	}
+	record, err := s.cfg.Client.ReadAt(ctx, schema.TopicEvents, partition, stored-1)
+	if err != nil {
+		return err
+	}
+	event, err := schema.DecodeEvent(record.Key, record.Value, record.Time)
+	if err != nil {
+		return nil //nolint:nilerr // an event that cannot be decoded has no identity to compare
+	}
+	var same, any uint64
+	id := s.id(stored-1, partition)
+	query := fmt.Sprintf("SELECT countIf(event_id = {event_id:String} AND toUnixTimestamp64Milli(created_at) = %d), count() FROM events WHERE kafka_partition = %d AND id = %d", event.CreatedAt, partition, id)
+	if err := s.cfg.DB.QueryRow(withParameter(s.bounded(ctx), "event_id", event.EventID), query).Scan(&same, &any); err != nil {
+		return fmt.Errorf("compare with the log: %w", err)
+	}
+	if any > 0 && same == 0 {
+		return fmt.Errorf("%w: the event %d of partition %d is another one", ErrOtherLog, stored-1, partition)
+	}
+	return nil
+}
+
+// recordLost notes events that the log dropped before they were read: offsets from to to-1.
+func (s *Sink) recordLost(ctx context.Context, partition int32, from, to int64) error {
+	s.log.Error("events have expired before they were stored", zap.Int32("partition", partition), zap.Int64("from", from), zap.Int64("to", to-1))
+	s.metrics.lost.Add(float64(to - from))
+	for n := 0; ; n++ {
+		err := s.exec(ctx, fmt.Sprintf("INSERT INTO lost (kafka_partition, first_id, last_id) VALUES (%d, %d, %d)", partition, s.id(from, partition), s.id(to-1, partition)))
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		s.log.Warn("cannot record what is lost, trying again", zap.Error(err))
+		if err := pause.For(ctx, retryAfter(n)); err != nil {
+			return err
+		}
+	}
+}
