@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -60,6 +61,9 @@ type chunk struct {
 	body  []byte
 }
 
+// chunkHead is more than a chunk has besides its body: an owner is a UUID.
+const chunkHead = 96
+
 // chunkMark begins a chunk; a manifest begins with a brace.
 const chunkMark = 1
 
@@ -100,6 +104,7 @@ type saver struct {
 	state      *broker.Append
 	cuts       chan cut    // of size 1: while one is written, changes gather for the next
 	free       chan []byte // of size 1: the body of a cut that is written, for the next
+	room       []byte      // of the records of the last cut, for the next
 	metrics    *metrics
 	log        *zap.Logger
 
@@ -206,14 +211,19 @@ func (s *saver) clean(ctx context.Context, start int64) {
 	s.cleaned = start
 }
 
-// chunks are the records of a cut.
+// chunks are the records of a cut, valid until the next call.
 func (s *saver) chunks(c cut) []broker.Record {
 	now := schema.MillisOf(time.Now())
 	var records []broker.Record
+	size := len(c.body) + (len(c.body)/chunkBytes+1)*chunkHead
+	room := slices.Grow(s.room[:0], size)[:size]
+	s.room = room
 	for body := c.body; ; {
 		n := min(len(body), chunkBytes)
 		part := chunk{owner: s.owner, cut: s.number, part: len(records), last: n == len(body), body: body[:n]}
-		records = append(records, broker.Record{Value: part.append(make([]byte, 0, n+64)), Time: now})
+		value := part.append(room[: 0 : n+chunkHead])
+		records = append(records, broker.Record{Value: value, Time: now})
+		room = room[len(value):]
 		if body = body[n:]; len(body) == 0 {
 			return records
 		}

@@ -42,13 +42,10 @@ type partition struct {
 	reported judge.Counts // to metrics
 }
 
-// openPartition restores the partition's state and finds its watermark in its verdicts.
-func (p *Processor) openPartition(ctx context.Context, generation *broker.Generation, commit broker.Commit, caughtUp *atomic.Bool) (*partition, error) {
-	number := commit.Partition
-	state, err := p.restore(ctx, number, commit)
-	if err != nil {
-		return nil, err
-	}
+// openPartition finds the watermark of a partition whose state is restored in its verdicts.
+func (p *Processor) openPartition(
+	ctx context.Context, generation *broker.Generation, number int32, state restored, caughtUp *atomic.Bool,
+) (*partition, error) {
 	judged, err := p.watermark(ctx, number)
 	if err != nil {
 		return nil, err

@@ -84,7 +84,12 @@ func (p *Processor) serve(ctx context.Context, generation *broker.Generation) er
 	g, ctx := errgroup.WithContext(ctx)
 	for i, number := range generation.Partitions {
 		g.Go(func() error {
-			part, err := p.openPartition(ctx, generation, commits[number], caughtUp[i])
+			state, err := p.restore(ctx, number, commits[number])
+			if err != nil {
+				return err
+			}
+			defer state.judge.Close()
+			part, err := p.openPartition(ctx, generation, number, state, caughtUp[i])
 			if err != nil {
 				return err
 			}

@@ -83,11 +83,13 @@ func (p *Processor) restoreNewest(ctx context.Context, number int32) (restored, 
 		}
 		p.log.Warn("passing over a checkpoint", zap.Int32("partition", number), zap.Int64("manifest", manifests[i].at), zap.Error(err))
 	}
-	first, _, err = p.cfg.Client.Offsets(ctx, schema.TopicEvents, number)
+	if first, _, err = p.cfg.Client.Offsets(ctx, schema.TopicEvents, number); err != nil {
+		return restored{}, err
+	}
 	if first > 0 {
 		p.metrics.expired(p.log.With(zap.Int32("partition", number)), 0, first)
 	}
-	return restored{judge: p.newJudge(number), offset: first, manifest: manifest{Start: end}}, err
+	return restored{judge: p.newJudge(number), offset: first, manifest: manifest{Start: end}}, nil
 }
 
 // apply makes the judge that a manifest at an offset of the state topic describes.
@@ -119,6 +121,7 @@ func (p *Processor) apply(ctx context.Context, number int32, m manifest, at int6
 		err = errIncomplete
 	}
 	if err != nil {
+		j.Close()
 		return restored{}, fmt.Errorf("restore partition %d: %w", number, err)
 	}
 	j.FinishChanges()

@@ -90,6 +90,9 @@ type Event struct {
 	RulesRev int64
 }
 
+// MaxRecordKey is the most bytes that a record's key has: those of the longest tenant and key_id, and room to grow.
+const MaxRecordKey = 1024
+
 // EmptyDetails is what an event without details shows.
 const EmptyDetails = "{}"
 
@@ -130,6 +133,9 @@ func (e *Event) Decode(key, value []byte, createdAt Millis) error {
 	separator := bytes.IndexByte(key, 0)
 	if separator < 0 {
 		return errNoSeparator(key)
+	}
+	if len(key) > MaxRecordKey {
+		return fmt.Errorf("decode event: its key has %d bytes, at most %d are a tenant's and a key_id's", len(key), MaxRecordKey)
 	}
 	*e = Event{Tenant: Tenant(alias(key[:separator])), KeyID: alias(key[separator+1:]), CreatedAt: createdAt}
 	for len(value) > 0 {

@@ -5,5 +5,6 @@
 // clock, no I/O and no goroutine here, so a replay, a second processor and a rule's test decide the same.
 //
 //	j := judge.New(judge.Config{Book: book, Base: base, Partition: 3})
+//	defer j.Close()
 //	x, exceptional := j.Event(offset, &event)
 package judge

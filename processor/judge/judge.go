@@ -52,7 +52,7 @@ type Counts struct {
 	Events, Duplicates, Alerts, Hits, ShadowHits, RuleErrors uint64
 }
 
-// New makes a judge that knows nothing.
+// New makes a judge that knows nothing. Whoever makes a judge closes it.
 func New(c Config) *Judge {
 	return &Judge{
 		book: c.Book, base: c.Base, partition: c.Partition,
@@ -63,6 +63,9 @@ func New(c Config) *Judge {
 		passBegins: true,
 	}
 }
+
+// Close gives back the memory of the windows. The judge may not be used any more.
+func (j *Judge) Close() { j.windows.Close() }
 
 // Pass takes note of an event that cannot be decoded: it has a time and a place, and nothing else.
 func (j *Judge) Pass(createdAt schema.Millis) {

@@ -35,6 +35,7 @@ func Run(list []rules.Rule, events []schema.Event) ([]Alert, error) {
 		return nil, err
 	}
 	j := judge.New(judge.Config{Book: book})
+	defer j.Close()
 	var alerts []Alert
 	byID := map[string]int{}
 	for i := range events {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"unsafe"
 
 	"keypulse/schema"
@@ -46,7 +47,7 @@ func (s *Store) change(number uint32, k *key) {
 // forget notes that a key is gone.
 func (s *Store) forget(k *key) {
 	if s.tracking {
-		s.changes.gone = append(s.changes.gone, goneKey{k.tenant, k.name})
+		s.changes.gone = append(s.changes.gone, goneKey{k.tenant, strings.Clone(s.keys.name(k))})
 	}
 }
 
@@ -107,9 +108,9 @@ func (s *Store) appendKey(b []byte, k *key) []byte {
 
 // appendPass appends keys from the pass on until they are about so many bytes, and the mark of the end.
 func (s *Store) appendPass(b []byte, size int) (out []byte, passed bool) {
-	last := uint32(len(s.keys.chunks) * chunkKeys)
+	last := s.keys.end()
 	for end := len(b) + size; s.changes.pass < last && len(b) < end; s.changes.pass++ {
-		if k := s.keys.at(s.changes.pass); k.name != "" {
+		if k := s.keys.at(s.changes.pass); k.nameLen > 0 {
 			b = s.appendKey(b, k)
 		}
 	}
@@ -175,20 +176,19 @@ func (s *Store) applyKey(r *reader) {
 		return
 	}
 	used, name := r.varint(), r.textBytes()
-	if r.failed || len(name) == 0 {
+	if r.failed || len(name) == 0 || len(name) > schema.MaxRecordKey {
 		r.failed = true
 		return
 	}
 	number, known := t.keys.find(&s.keys, unsafe.String(&name[0], len(name)))
 	if !known {
-		number = s.keys.take()
-		*s.keys.at(number) = key{name: string(name)}
-		t.keys.add(s.keys.at(number).name, number)
+		number = s.keys.take(unsafe.String(&name[0], len(name)))
+		t.keys.add(s.keys.name(s.keys.at(number)), number)
 		s.fixed += s.keys.at(number).fixedBytes()
 	}
 	k := s.keys.at(number)
 	s.free(k)
-	*k = key{name: k.name, used: used, tenant: t.index, layout: t.layout}
+	*k = key{name: k.name, nameLen: k.nameLen, used: used, tenant: t.index, layout: t.layout}
 	s.readKey(r, k, t)
 }
 

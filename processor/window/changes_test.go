@@ -52,6 +52,10 @@ func checkChanges(t *testing.T, seed uint64) {
 	tracked := bound
 	tracked.TrackChanges = true
 	plain, restored := New(bound), New(tracked)
+	defer func() {
+		plain.Close()
+		restored.Close()
+	}()
 	log := &journal{}
 	at := start
 	for i := range 8000 {
@@ -80,6 +84,7 @@ func checkChanges(t *testing.T, seed uint64) {
 		if r.IntN(50) == 0 {
 			log.cut(restored)
 			if r.IntN(10) == 0 {
+				restored.Close()
 				restored = log.restore(t, tracked)
 				log.pass = len(log.changes) // a new owner begins a pass of its own
 			}

@@ -10,7 +10,7 @@ import (
 
 // appendState writes the key without the states of aggregates that the tenant has dropped.
 func (s *Store) appendState(b []byte, k *key, t *tenant) []byte {
-	b = appendText(b, k.name)
+	b = appendText(b, s.keys.name(k))
 	b = binary.AppendVarint(b, int64(k.clock))
 	b = appendBool(b, k.resting)
 	states, live := k.states(&s.rooms), 0

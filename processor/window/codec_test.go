@@ -18,14 +18,18 @@ func TestDamagedChangesAreRefused(t *testing.T) {
 	written, _ := s.store.AppendChanges(nil)
 	r := rand.New(rand.NewPCG(1, 12))
 	for range 3000 {
-		if err := New(tracked).ApplyChanges(written[:r.IntN(len(written))]); err == nil {
+		short := New(tracked)
+		if err := short.ApplyChanges(written[:r.IntN(len(written))]); err == nil {
 			t.Fatal("changes that are cut off are accepted")
 		}
+		short.Close()
 		damaged := bytes.Clone(written)
 		damaged[r.IntN(min(len(damaged), 200))] ^= byte(1 << r.IntN(8))
-		if restored := New(tracked); restored.ApplyChanges(damaged) == nil {
+		restored := New(tracked)
+		if restored.ApplyChanges(damaged) == nil {
 			restored.FinishChanges()
 			restored.AppendChanges(nil)
 		}
+		restored.Close()
 	}
 }

@@ -6,6 +6,7 @@
 // I/O, no goroutine: time is the events'. A Store belongs to one goroutine.
 //
 //	windows := window.New(window.Config{})
+//	defer windows.Close()
 //	t, values := windows.Observe(set, &event) // t: the event's effective time
 //	set.Eval(&event, values, hit)
 //

@@ -19,6 +19,7 @@ func ExampleStore_Observe() {
 		return
 	}
 	set, windows := rules.NewSet([]*rules.Program{p}), window.New(window.Config{})
+	defer windows.Close()
 	for minute := range 5 {
 		e := &schema.Event{
 			Tenant: "acme", KeyID: "key-1", Type: "export", Severity: schema.Nominal,

@@ -16,6 +16,7 @@ func FuzzWindow(f *testing.F) {
 	set := newSet(f, "all", texts(list)...)
 	f.Fuzz(func(t *testing.T, script []byte) {
 		store, oracles, at := New(Config{}), map[string]*oracle{}, start
+		defer store.Close()
 		for ; len(script) >= 3; script = script[3:] {
 			e := scriptedEvent(script, &at)
 			o := oracles[e.KeyID]

@@ -91,14 +91,15 @@ func (t *tenant) idle(k *key, latest schema.Millis) bool {
 
 // key is the state of one key. It holds no pointer into a rule or a set.
 type key struct {
-	name         string
 	clock        schema.Millis // the largest created_at so far
 	used         int64         // the number of its last event in the store: the order of the tenant's list
+	name         uint32        // the block of its name
 	block        uint32        // of its states, by rising slot; an aggregate that never matched has none
 	n, room      uint16        // states
 	older, newer uint32        // in the tenant's list
 	tenant       uint32        // in the store's order
 	layout       uint32        // of the tenant, when the states were last looked through
+	nameLen      uint16        // 0 for a key that is released: the number is free
 	resting      bool          // idle: only since_last has states
 	changed      bool          // since the last AppendChanges
 }
@@ -107,7 +108,10 @@ type key struct {
 const perKey = int(unsafe.Sizeof(key{})) + 16
 
 // fixedBytes is what the key costs besides its states.
-func (k *key) fixedBytes() int { return perKey + len(k.name) }
+func (k *key) fixedBytes() int {
+	_, size := class(nameRoom(int(k.nameLen)))
+	return perKey + size
+}
 
 // bytes is what the key costs with its states.
 func (k *key) bytes(r *rooms) int {
@@ -220,34 +224,50 @@ func (s *Store) free(k *key) { s.keep(k, func(*state) bool { return false }) }
 // forgotten reports whether nothing that a key at rest remembers can matter any more.
 func (k *key) forgotten(latest schema.Millis) bool { return latest >= k.clock+sinceLastSpan }
 
-// slab holds the keys in chunks: numbers instead of pointers keep the lists small.
+// slab holds the keys and their names: numbers instead of pointers keep the lists small.
 type slab struct {
-	chunks [][]key
-	free   []uint32
-	used   int
+	keys  arena[key]
+	names arena[byte]
+	used  int
 }
 
-const chunkKeys = 256
+func (s *slab) at(number uint32) *key { return s.keys.one(number) }
 
-func (s *slab) at(number uint32) *key { return &s.chunks[number/chunkKeys][number%chunkKeys] }
+// name is the key's name. It is valid until the key is released.
+func (s *slab) name(k *key) string {
+	return unsafe.String(unsafe.SliceData(s.names.at(k.name, int(k.nameLen))), int(k.nameLen))
+}
 
-// take returns the number of a free key.
-func (s *slab) take() uint32 {
+// nameRoom is the size of the block for a name.
+func nameRoom(n int) int { return max(n, linkBytes) }
+
+// take returns the number of a new key with the name, which is not empty and has at most schema.MaxRecordKey bytes.
+func (s *slab) take(name string) uint32 {
 	s.used++
-	if n := len(s.free); n > 0 {
-		number := s.free[n-1]
-		s.free = s.free[:n-1]
-		return number
-	}
-	number := uint32(s.used - 1)
-	if number%chunkKeys == 0 {
-		s.chunks = append(s.chunks, make([]key, chunkKeys))
-	}
+	number := s.keys.take(1)
+	k := s.at(number)
+	*k = key{nameLen: uint16(len(name)), name: s.names.take(nameRoom(len(name)))}
+	copy(s.names.at(k.name, len(name)), name)
 	return number
 }
 
 func (s *slab) release(number uint32) {
-	*s.at(number) = key{}
-	s.free = append(s.free, number)
+	k := s.at(number)
+	s.names.give(k.name, nameRoom(int(k.nameLen)))
+	*k = key{}
+	s.keys.give(number, 1)
 	s.used--
+}
+
+// end is above the number of every key.
+func (s *slab) end() uint32 {
+	if len(s.keys.chunks) == 0 {
+		return 0
+	}
+	return uint32((len(s.keys.chunks)-1)*chunkSize + s.keys.next)
+}
+
+func (s *slab) close() {
+	s.keys.close()
+	s.names.close()
 }

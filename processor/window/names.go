@@ -3,7 +3,7 @@ package window
 import "hash/maphash"
 
 // names finds the keys of a tenant by their names. It is a table of the keys' numbers with open addressing: a third of a
-// map's memory, and nothing for the garbage collector to look through.
+// map's memory, outside of the garbage collector's heap.
 type names struct {
 	slots []uint64 // the name's hash above the key's number; free where all bits are set
 	n     int
@@ -11,7 +11,7 @@ type names struct {
 
 const (
 	freeSlot   = ^uint64(0)
-	firstSlots = 8
+	firstSlots = 512 // a page
 )
 
 // seed differs from process to process: nobody can choose names that collide. The order of the slots decides nothing.
@@ -33,7 +33,7 @@ func (t *names) slot(keys *slab, name string) (i uint32, ok bool) {
 	}
 	hash, mask := hashName(name), uint32(len(t.slots)-1)
 	for i = hash & mask; t.slots[i] != freeSlot; i = (i + 1) & mask {
-		if uint32(t.slots[i]>>32) == hash && keys.at(uint32(t.slots[i])).name == name {
+		if uint32(t.slots[i]>>32) == hash && keys.name(keys.at(uint32(t.slots[i]))) == name {
 			return i, true
 		}
 	}
@@ -60,7 +60,7 @@ func (t *names) put(slot uint64) {
 
 func (t *names) grow() {
 	old := t.slots
-	t.slots = make([]uint64, max(firstSlots, 2*len(old)))
+	t.slots = mapped[uint64](max(firstSlots, 2*len(old)))
 	for i := range t.slots {
 		t.slots[i] = freeSlot
 	}
@@ -69,6 +69,13 @@ func (t *names) grow() {
 			t.put(slot)
 		}
 	}
+	unmap(old)
+}
+
+// close gives the table's memory back.
+func (t *names) close() {
+	unmap(t.slots)
+	*t = names{}
 }
 
 // remove removes the key with the name. What was pushed on by it moves back, so that no search ends too early.

@@ -10,7 +10,9 @@ import (
 func TestNamesAreAMap(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 3))
 	var keys slab
+	defer keys.close()
 	var table names
+	defer table.close()
 	want := map[string]uint32{}
 	for i := range scaled(60_000, 2_000_000) {
 		name := fmt.Sprint("key-", r.IntN(200+i/20))
@@ -23,16 +25,16 @@ func TestNamesAreAMap(t *testing.T) {
 			keys.release(number)
 			delete(want, name)
 		} else if !held {
-			number = keys.take()
-			*keys.at(number) = key{name: name}
+			number = keys.take(name)
 			table.add(name, number)
 			want[name] = number
 		}
 	}
 	seen := 0
 	table.each(func(number uint32) {
-		if seen++; want[keys.at(number).name] != number {
-			t.Errorf("%q is there as %d", keys.at(number).name, number)
+		seen++
+		if name := keys.name(keys.at(number)); want[name] != number {
+			t.Errorf("%q is there as %d", name, number)
 		}
 	})
 	if seen != len(want) || table.n != len(want) {

@@ -264,6 +264,7 @@ func checkStream(t *testing.T, seed uint64, events int) {
 	list = append(list, shots("1m")...)
 	set := newSet(t, "all", texts(list)...)
 	store, oracles := New(Config{}), map[string]*oracle{}
+	defer store.Close()
 	at, steps := schema.Millis(1_700_000_000_000), []int{1, 20, 400, 5000}[seed%4]
 	keys := 1 + r.IntN(4)
 	for i := range events {

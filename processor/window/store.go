@@ -45,7 +45,7 @@ type Store struct {
 	set *rules.Set
 }
 
-// New returns an empty store.
+// New returns an empty store. Its memory is not the garbage collector's: whoever makes a store closes it.
 func New(c Config) *Store {
 	s := &Store{bound: c.KeysPerTenant, tracking: c.TrackChanges, tenants: map[schema.Tenant]*tenant{}}
 	if s.bound <= 0 {
@@ -53,6 +53,16 @@ func New(c Config) *Store {
 	}
 	s.scope = rules.NewScope(s.value)
 	return s
+}
+
+// Close gives back the store's memory. Neither the store nor what it returned may be used any more.
+func (s *Store) Close() {
+	for _, t := range s.order {
+		t.keys.close()
+	}
+	s.keys.close()
+	s.rooms.states.close()
+	s.rooms.entries.close()
 }
 
 // Keys is how many keys the store holds.
@@ -135,10 +145,10 @@ func (s *Store) add(t *tenant, name string) *key {
 		s.remove(t, t.oldest)
 		s.evicted++
 	}
-	number := s.keys.take()
+	number := s.keys.take(name)
 	k := s.keys.at(number)
-	*k = key{name: strings.Clone(name), layout: t.layout, tenant: t.index, used: s.events}
-	t.keys.add(k.name, number)
+	k.layout, k.tenant, k.used = t.layout, t.index, s.events
+	t.keys.add(name, number)
 	s.link(t, number)
 	s.fixed += k.fixedBytes()
 	s.change(number, k)
@@ -152,7 +162,7 @@ func (s *Store) remove(t *tenant, number uint32) {
 	s.fixed -= k.fixedBytes()
 	s.free(k)
 	s.unlink(t, number)
-	t.keys.remove(&s.keys, k.name)
+	t.keys.remove(&s.keys, s.keys.name(k))
 	s.keys.release(number)
 }
 
