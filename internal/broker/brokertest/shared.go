@@ -54,7 +54,7 @@ func sharedKafka(t testing.TB) *Kafka {
 	}
 	idle.Unlock()
 	if k == nil {
-		dir, err := os.MkdirTemp("", "keypulse-kafka-")
+		dir, err := os.MkdirTemp("", "keypulse-kafka-") //nolint:usetesting // it outlives the test: the next one uses the broker
 		if err == nil {
 			k, err = newKafka(dir, KafkaConfig{}, true)
 		}
