@@ -50,10 +50,9 @@ soak: engine test-tools ## run the same tests with full counts
 	KEYPULSE_SOAK=1 $(GO) test -timeout 12h $(TESTED)
 
 # What Apache Kafka may answer differently from the embedded broker. -p 1: each package has a broker of its own.
-# The test that kills processors is left out: on a busy machine it cannot keep the judge behind this broker's writing.
 .PHONY: test-kafka
 test-kafka: engine test-tools $(KAFKA) ## run the tests of the log against Apache Kafka (needs Java 17 and Maven)
-	KEYPULSE_TEST_BROKER=kafka $(GO) test -count 1 -p 1 -timeout 9m -skip TestKilledProcessors ./internal/broker ./internal/judged ./processor ./sink
+	KEYPULSE_TEST_BROKER=kafka $(GO) test -count 1 -p 1 -timeout 9m ./internal/broker ./internal/judged ./processor ./sink
 	KEYPULSE_TEST_BROKER=kafka $(GO) test -count 1 -timeout 5m -run 'EveryIngestNode|TwoWriters|MigrateTwice|ClickHouseAway' ./cmd/keypulse
 
 $(KAFKA): internal/broker/brokertest/kafka/pom.xml
