@@ -74,12 +74,16 @@ type cost struct {
 	Rule       json.RawMessage `json:"rule"` // with the defaults
 	Aggregates []aggregateCost `json:"aggregates"`
 	WorstBytes int             `json:"worst_bytes"` // for one key, when no other rule shares an aggregate
+	// WorstMicros is what the rule takes for one event in the worst case; it may be up to MaxMicros.
+	WorstMicros float64 `json:"worst_micros"`
+	MaxMicros   float64 `json:"max_micros"`
 }
 
 type aggregateCost struct {
 	Text          string  `json:"text"` // in canonical spelling
 	WindowSeconds float64 `json:"window_seconds"`
 	WorstBytes    int     `json:"worst_bytes"`
+	WorstMicros   float64 `json:"worst_micros"`
 }
 
 func answerCost(c *fiber.Ctx, program *rules.Program) error {
@@ -89,7 +93,15 @@ func answerCost(c *fiber.Ctx, program *rules.Program) error {
 	}
 	all := make([]aggregateCost, 0, len(program.Aggregates()))
 	for _, a := range program.Aggregates() {
-		all = append(all, aggregateCost{Text: a.Text, WindowSeconds: a.Window.Seconds(), WorstBytes: a.WorstBytes()})
+		all = append(all, aggregateCost{Text: a.Text, WindowSeconds: a.Window.Seconds(), WorstBytes: a.WorstBytes(), WorstMicros: micros(a.WorstTime())})
 	}
-	return httpapi.JSON(c, fiber.StatusOK, cost{Success: true, Rule: rule, Aggregates: all, WorstBytes: program.WorstBytes()})
+	return httpapi.JSON(c, fiber.StatusOK, cost{
+		Success: true, Rule: rule, Aggregates: all, WorstBytes: program.WorstBytes(),
+		WorstMicros: micros(program.WorstTime()), MaxMicros: micros(rules.MaxTime),
+	})
+}
+
+// micros is a time in microseconds, to a tenth.
+func micros(d time.Duration) float64 {
+	return float64(d.Round(100*time.Nanosecond)) / float64(time.Microsecond)
 }

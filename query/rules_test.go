@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/http"
 	"strings"
 	"sync"
@@ -79,7 +80,9 @@ func TestRuleCost(t *testing.T) {
 	}
 	got := a.want(200, "demo", http.MethodPost, "/api/rules/validate", exportBurst)
 	bytes := program.WorstBytes()
-	want := fmt.Sprintf(`"aggregates":[{"text":"count(\"10m\", event_type == \"export\")","window_seconds":600,"worst_bytes":%d}],"worst_bytes":%d}`, bytes, bytes)
+	micros := func(d time.Duration) float64 { return math.Round(d.Seconds()*1e7) / 10 }
+	want := fmt.Sprintf(`"aggregates":[{"text":"count(\"10m\", event_type == \"export\")","window_seconds":600,"worst_bytes":%d,"worst_micros":%v}],`+
+		`"worst_bytes":%d,"worst_micros":%v,"max_micros":2000}`, bytes, micros(program.Aggregates()[0].WorstTime()), bytes, micros(program.WorstTime()))
 	if !strings.HasPrefix(got, `{"success":true,"rule":{"id":"export-burst",`) || !strings.HasSuffix(got, want) {
 		t.Errorf("got %s, want it to end with %s", got, want)
 	}

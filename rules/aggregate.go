@@ -31,6 +31,7 @@ var callShapes = [...]struct {
 	window bool
 	value  bool
 	must   bool // where may not be left out
+	hashed bool // it keeps hashes of its values
 	typ    typ
 }{
 	Count:     {name: "count", window: true, typ: numberType},
@@ -40,8 +41,8 @@ var callShapes = [...]struct {
 	Min:       {name: "min", window: true, value: true, typ: numberType},
 	Max:       {name: "max", window: true, value: true, typ: numberType},
 	Stddev:    {name: "stddev", window: true, value: true, typ: numberType},
-	Distinct:  {name: "distinct", window: true, value: true, typ: numberType},
-	FirstSeen: {name: "first_seen", window: true, value: true, typ: boolType},
+	Distinct:  {name: "distinct", window: true, value: true, hashed: true, typ: numberType},
+	FirstSeen: {name: "first_seen", window: true, value: true, hashed: true, typ: boolType},
 	SinceLast: {name: "since_last", must: true, typ: numberType},
 }
 
@@ -79,6 +80,7 @@ type Aggregate struct {
 	value  func(*Scope) Value
 	tables tables
 	needs  needs
+	worst  float64 // ns
 }
 
 // MarshalJSON shows the aggregate as the answer to a validation does.
@@ -94,6 +96,9 @@ func (a *Aggregate) MarshalJSON() ([]byte, error) {
 		WorstBytes int    `json:"worst_bytes"`
 	}{a.Text, a.Call, window, a.WorstBytes()})
 }
+
+// WorstTime is the most that where, value and the window take for one event.
+func (a *Aggregate) WorstTime() time.Duration { return time.Duration(a.worst) }
 
 // Key identifies the aggregate among those of a tenant: equal call, window, value and where, whoever wrote them.
 func (a *Aggregate) Key() string { return a.key }
@@ -118,13 +123,14 @@ func (c *compiler) aggregate(n *ast.CallNode, call Call) compiled {
 	if c.inAggregate {
 		return c.fail(n, "%s cannot be inside of an aggregate: where and value are expressions over the event", call)
 	}
+	before := *c.meter
 	args, ok := c.aggregateArgs(n, call)
 	if !ok {
 		return compiled{typ: shape.typ, value: constantOf(Value{}).value}
 	}
 	a := &Aggregate{Call: call, Window: args.window}
 	inner := &compiler{
-		field: c.field, text: c.text, offset: c.offset, tables: &a.tables, errs: c.errs, nodes: c.nodes, inAggregate: true,
+		field: c.field, text: c.text, offset: c.offset, tables: &a.tables, errs: c.errs, nodes: c.nodes, meter: c.meter, inAggregate: true,
 	}
 	if args.where != nil {
 		where := inner.compile(args.where)
@@ -135,18 +141,29 @@ func (c *compiler) aggregate(n *ast.CallNode, call Call) compiled {
 	}
 	if args.value != nil {
 		inner.inValue = true
-		a.value = inner.compile(args.value).value
+		value := inner.compile(args.value)
+		a.value = value.value
+		if shape.hashed {
+			c.spend(n, "the value of "+shape.name+"()", nsHashes+nsHash*value.size.text+nsCanonical*value.size.json)
+		}
 	}
+	c.meter.total += nsAggregate
 	if *c.nodes > maxNodes {
 		return c.fail(n, "the expression is too complex")
 	}
+	a.worst = c.meter.total - before.total
 	a.Text, a.key = spell(n, args, false), spell(n, args, true)
+	known := len(c.tables.aggregates)
 	local := c.tables.aggregate(a)
+	if local < known { // it is kept, and paid for, once
+		*c.meter = before
+		c.meter.total += nsOperator
+	}
 	value := func(s *Scope) Value { return s.aggregateValue(local) }
 	if shape.typ == boolType {
 		return testOf(func(s *Scope) bool { return value(s).IsTrue() })
 	}
-	return compiled{typ: shape.typ, value: value}
+	return compiled{typ: shape.typ, size: scalar, value: value}
 }
 
 // aggregateArgs are the arguments of an aggregate's call by their roles.

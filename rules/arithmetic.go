@@ -22,7 +22,8 @@ func (c *compiler) arithmetic(n *ast.BinaryNode) compiled {
 		}
 	}
 	operate := arithmetics[n.Operator]
-	return compiled{typ: numberType, value: func(s *Scope) Value {
+	c.spend(n, "the operator "+n.Operator, 2*nsOperator)
+	return compiled{typ: numberType, size: scalar, value: func(s *Scope) Value {
 		a, b := left.value(s), right.value(s)
 		if !a.isNumber() || !b.isNumber() {
 			return Value{}

@@ -49,11 +49,11 @@ var builtins = map[string]builtinCall{
 	"take":        {2, 2, listType, func(a []Value) Value { return take(a[0], a[1]) }},
 	"keys":        {1, 1, listType, func(a []Value) Value { return membersOf(a[0], true) }},
 	"values":      {1, 1, listType, func(a []Value) Value { return membersOf(a[0], false) }},
-	"reverse":     {1, 1, listType, func(a []Value) Value { return listed(a[0], reverse) }},
-	"uniq":        {1, 1, listType, func(a []Value) Value { return listed(a[0], unique) }},
+	"reverse":     {1, 1, listType, listed(reverse)},
+	"uniq":        {1, 1, listType, listed(unique)},
 	"sort":        {1, 2, listType, sorted},
 	"concat":      {1, 8, listType, concat},
-	"flatten":     {1, 1, listType, func(a []Value) Value { return listed(a[0], flatten) }},
+	"flatten":     {1, 1, listType, listed(flatten)},
 	"mean":        {1, 8, numberType, func(a []Value) Value { return mean(numbersIn(a)) }},
 	"median":      {1, 8, numberType, func(a []Value) Value { return median(numbersIn(a)) }},
 	"bitand":      {2, 2, numberType, bitwise(func(x, y int64) Value { return Int(x & y) })},
@@ -68,12 +68,13 @@ var builtins = map[string]builtinCall{
 
 // builtin compiles a call of one of the builtins. Few rules use them; each call has a small list of its own.
 func (c *compiler) builtin(n *ast.CallNode) compiled {
-	b := builtins[n.Callee.(*ast.IdentifierNode).Value]
+	name := n.Callee.(*ast.IdentifierNode).Value
+	b := builtins[name]
 	args := make([]compiled, len(n.Arguments))
 	for i, node := range n.Arguments {
 		args[i] = c.compile(node)
 	}
-	call := b.call
+	call, size := b.call, c.spendBuiltin(n, name, args)
 	value := func(s *Scope) Value {
 		var room [8]Value
 		for i := range args {
@@ -84,7 +85,7 @@ func (c *compiler) builtin(n *ast.CallNode) compiled {
 	if b.typ == boolType {
 		return testOf(func(s *Scope) bool { return value(s).IsTrue() })
 	}
-	return compiled{typ: b.typ, value: value}
+	return compiled{typ: b.typ, size: size, value: value}
 }
 
 // lengthOf counts the characters of a string, the elements of a list, the members of an object.
@@ -184,11 +185,15 @@ func split(f func(s, separator string, n int) []string) func([]Value) Value {
 		if a[0].kind != KindString || a[1].kind != KindString || n.kind != KindInt {
 			return Value{}
 		}
-		var parts []Value
-		for _, part := range f(a[0].str, a[1].str, int(n.int())) {
-			parts = append(parts, String(part))
+		parts := f(a[0].str, a[1].str, int(n.int()))
+		b := append(make([]byte, 0, len(a[0].str)+3*len(parts)+2), '[')
+		for i, part := range parts {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = appendQuoted(b, part)
 		}
-		return listOf(parts)
+		return Value{kind: KindList, str: textOf(append(b, ']'))}
 	}
 }
 
@@ -222,48 +227,84 @@ func membersOf(v Value, names bool) Value {
 	if v.kind != KindObject {
 		return Value{}
 	}
-	var list []Value
-	eachMember(v.str, func(name, value string) {
-		if names {
-			list = append(list, String(name))
-		} else {
-			list = append(list, decodeValue(value))
+	parts := make([]string, 0, strings.Count(v.str, ",")+1)
+	w, ok := walk(v.str)
+	for ok {
+		var name, value string
+		if name, value, ok = w.next(); !ok {
+			break
 		}
-	})
-	return listOf(list)
-}
-
-// listed applies f to the elements of a list.
-func listed(v Value, f func([]Value) []Value) Value {
-	if v.kind != KindList {
-		return Value{}
+		if names {
+			value = `"` + name + `"`
+		}
+		parts = append(parts, value)
 	}
-	return listOf(f(elements(v)))
+	return joined(parts)
 }
 
-func reverse(values []Value) []Value {
-	slices.Reverse(values)
-	return values
+// listed applies f to the JSON texts of the elements of a list.
+func listed(f func([]string) []string) func([]Value) Value {
+	return func(a []Value) Value {
+		if a[0].kind != KindList {
+			return Value{}
+		}
+		return joined(f(elements(a[0])))
+	}
+}
+
+func reverse(parts []string) []string {
+	slices.Reverse(parts)
+	return parts
 }
 
 // unique keeps the first of each value.
-func unique(values []Value) []Value {
-	seen := map[string]bool{}
-	return slices.DeleteFunc(values, func(v Value) bool {
-		key := string(canonical(nil, v))
-		twice := seen[key]
-		seen[key] = true
-		return twice
-	})
+func unique(parts []string) []string {
+	var b []byte
+	ends := make([]int, len(parts))
+	for i, part := range parts {
+		b, _ = canonicalAt(b, part, 0)
+		ends[i] = len(b)
+	}
+	all, from := textOf(b), 0
+	seen := make(map[string]struct{}, len(parts))
+	kept := parts[:0]
+	for i, part := range parts {
+		key := all[from:ends[i]]
+		from = ends[i]
+		if _, twice := seen[key]; !twice {
+			seen[key] = struct{}{}
+			kept = append(kept, part)
+		}
+	}
+	return kept
 }
 
-func flatten(values []Value) []Value {
-	var flat []Value
-	for _, v := range values {
-		if v.kind == KindList {
-			flat = append(flat, flatten(elements(v))...)
+// flatten puts the elements of lists in a list, however deep, in their place.
+func flatten(parts []string) []string {
+	var flat []string
+	for _, part := range parts {
+		if part[0] == '[' {
+			flat = appendFlat(flat, part)
 		} else {
-			flat = append(flat, v)
+			flat = append(flat, part)
+		}
+	}
+	return flat
+}
+
+// appendFlat appends what is in a list and in the lists in it. It reads each byte once.
+func appendFlat(flat []string, text string) []string {
+	for i := 0; i < len(text); {
+		switch c := text[i]; {
+		case c == '[' || c == ']' || c == ',' || isSpace(c):
+			i++
+		default:
+			end := skipValue(text, i)
+			if end < 0 {
+				return flat
+			}
+			flat = append(flat, text[i:end])
+			i = end
 		}
 	}
 	return flat
@@ -271,45 +312,66 @@ func flatten(values []Value) []Value {
 
 // sorted orders numbers or strings; a list of anything else is nil.
 func sorted(a []Value) Value {
-	descending := len(a) == 2 && a[1].str == "desc"
-	comparable := true
-	list := listed(a[0], func(values []Value) []Value {
-		slices.SortStableFunc(values, func(x, y Value) int {
-			order, ok := compare(x, y)
-			comparable = comparable && ok
-			if descending {
-				return -order
-			}
-			return order
-		})
-		return values
-	})
-	if !comparable {
+	if a[0].kind != KindList {
 		return Value{}
 	}
-	return list
+	type element struct {
+		value Value
+		text  string
+	}
+	parts := elements(a[0])
+	list := make([]element, len(parts))
+	for i, part := range parts {
+		list[i] = element{decodeValue(part), part}
+		if _, ok := compare(list[0].value, list[i].value); i > 0 && !ok {
+			return Value{}
+		}
+	}
+	slices.SortFunc(list, func(x, y element) int {
+		order, _ := compare(x.value, y.value)
+		return order
+	})
+	for i := range list {
+		parts[i] = list[i].text
+	}
+	if len(a) == 2 && a[1].str == "desc" {
+		slices.Reverse(parts)
+	}
+	return joined(parts)
 }
 
 func concat(a []Value) Value {
-	var all []Value
+	var all []string
 	for _, v := range a {
 		if v.kind != KindList {
 			return Value{}
 		}
-		all = append(all, elements(v)...)
+		if inside := strings.TrimSpace(v.str[1 : len(v.str)-1]); inside != "" {
+			all = append(all, inside)
+		}
 	}
-	return listOf(all)
+	return joined(all)
 }
 
 // numbersIn collects the numbers of the arguments and of the lists among them; false when something is no number.
 func numbersIn(args []Value) ([]float64, bool) {
 	var list []float64
-	for _, v := range flatten([]Value{{kind: KindList, str: listOf(args).str}}) {
-		f, ok := v.Number()
-		if !ok {
-			return nil, false
+	for _, v := range args {
+		if v.kind != KindList {
+			f, ok := v.Number()
+			if !ok {
+				return nil, false
+			}
+			list = append(list, f)
+			continue
 		}
-		list = append(list, f)
+		for _, text := range appendFlat(nil, v.str) {
+			f, ok := decodeValue(text).Number()
+			if !ok {
+				return nil, false
+			}
+			list = append(list, f)
+		}
 	}
 	return list, len(list) > 0
 }

@@ -98,12 +98,13 @@ func (c *compiler) clock(n *ast.CallNode) compiled {
 			return c.fail(literal, "%q is not a time zone such as \"UTC\" or \"Europe/Berlin\"", literal.Value)
 		}
 	}
+	c.spend(n, name+"()", nsTime)
 	if name == "weekday" {
-		return compiled{typ: numberType, value: func(s *Scope) Value {
+		return compiled{typ: numberType, size: scalar, value: func(s *Scope) Value {
 			return Int(int64(s.event.CreatedAt.Time().In(zone).Weekday()))
 		}}
 	}
-	return compiled{typ: numberType, value: func(s *Scope) Value {
+	return compiled{typ: numberType, size: scalar, value: func(s *Scope) Value {
 		return Int(int64(s.event.CreatedAt.Time().In(zone).Hour()))
 	}}
 }
@@ -123,6 +124,7 @@ func (c *compiler) cidr(n *ast.CallNode) compiled {
 		return c.fail(literal, "%q is not a network such as \"10.0.0.0/8\"", literal.Value)
 	}
 	network = unmapped(network)
+	c.spend(n, "cidr()", 200+nsPlain*address.size.text)
 	return testOf(func(s *Scope) bool {
 		v := address.value(s)
 		return v.kind == KindString && v.str != "" && network.Contains(s.addr(v.str))

@@ -12,6 +12,8 @@ type compiled struct {
 	value    func(*Scope) Value
 	test     func(*Scope) bool // the value as a condition; nil when only value knows it
 	constant bool              // value is the same for every event
+	size     size              // the most that value can have
+	place    []step            // in details, when this is a member of them
 	field    field             // the event's field that this is, 0 when it is none
 }
 
@@ -81,14 +83,15 @@ type compiler struct {
 	tables *tables
 	errs   *Errors
 	nodes  *int // visited so far, of the whole expression
+	meter  *meter
 
 	inAggregate bool // where and value: no aggregates inside
 	inValue     bool // an absent source_ip or actor is nil
 }
 
 // compileExpression parses and compiles src, which starts at the character offset of the field's text.
-func compileExpression(field, text, src string, offset int, t *tables, errs *Errors) (compiled, ast.Node) {
-	c := &compiler{field: field, text: text, offset: offset, tables: t, errs: errs, nodes: new(int)}
+func compileExpression(field, text, src string, offset int, t *tables, m *meter, errs *Errors) (compiled, ast.Node) {
+	c := &compiler{field: field, text: text, offset: offset, tables: t, meter: m, errs: errs, nodes: new(int)}
 	tree, message, at := parse(src)
 	if message != "" {
 		c.failAt(at, message)
@@ -104,11 +107,15 @@ func (c *compiler) failAt(offset int, message string) {
 	if len(*c.errs) >= maxErrors {
 		return
 	}
+	*c.errs = append(*c.errs, c.errorAt(offset, message))
+}
+
+func (c *compiler) errorAt(offset int, message string) Error {
 	e := Error{Field: c.field, Message: message}
 	if len(c.text) <= MaxExpression {
 		e = e.at(c.text, c.offset+offset)
 	}
-	*c.errs = append(*c.errs, e)
+	return e
 }
 
 // fail records an error at n and returns a stand-in that causes no further ones.
@@ -121,7 +128,15 @@ func (c *compiler) fail(n ast.Node, format string, args ...any) compiled {
 
 func constantOf(v Value) compiled {
 	t := [...]typ{nilType, boolType, numberType, numberType, stringType, listType, objectType}[v.kind]
-	return compiled{typ: t, value: func(*Scope) Value { return v }, constant: true}
+	s := scalar
+	switch v.kind {
+	case KindString:
+		s = size{text: float64(len(v.str)), quoted: quoting * float64(len(v.str))}
+	case KindList, KindObject:
+		s = size{json: float64(len(v.str))}
+	default:
+	}
+	return compiled{typ: t, value: func(*Scope) Value { return v }, constant: true, size: s}
 }
 
 func (e compiled) isNilLiteral() bool { return e.constant && e.typ == nilType }
@@ -139,7 +154,7 @@ func (e compiled) condition() func(*Scope) bool {
 }
 
 func testOf(test func(*Scope) bool) compiled {
-	return compiled{typ: boolType, test: test, value: func(s *Scope) Value { return Bool(test(s)) }}
+	return compiled{typ: boolType, test: test, value: func(s *Scope) Value { return Bool(test(s)) }, size: scalar}
 }
 
 // compile dispatches on the kinds of nodes that a rule may have: everything else is refused.
@@ -154,6 +169,7 @@ func (c *compiler) compile(n ast.Node) compiled {
 	if len(*c.errs) >= maxErrors {
 		return constantOf(Value{})
 	}
+	c.meter.total += nsOperator
 	switch n := n.(type) {
 	case *ast.NilNode:
 		return constantOf(Value{})

@@ -5,7 +5,7 @@
 // operation that is left in the language is bounded and deterministic, so that the same events in the same order
 // give the same hits on every machine. expr-lang parses; the guard, the checks and the evaluator (closures over the
 // syntax tree) are here. The package has no clock, no I/O, no goroutine and no logger; it imports only package
-// schema, expr and, for rule files, go-yaml.
+// schema, expr, jsontext to write strings and, for rule files, go-yaml.
 //
 //	p, err := rules.Compile(r)                   // err is Errors: line, column, caret, suggestion
 //	set := rules.NewSet([]*rules.Program{p})     // immutable; equal aggregates shared

@@ -139,28 +139,39 @@ func TestMessageErrors(t *testing.T) {
 func TestAttacks(t *testing.T) {
 	nested := strings.Repeat("1 < (", 60) + "1" + strings.Repeat(") < 1", 60)
 	attacks := map[string]string{
-		"doubling strings":        `reduce(1..31, #acc + #acc, "a") == ""`,
-		"a megabyte of brackets":  strings.Repeat("(", 1<<20),
-		"4 KiB of brackets":       strings.Repeat("(", 4<<10),
-		"other brackets":          strings.Repeat("[", 2<<10) + strings.Repeat("]", 2<<10),
-		"maps":                    strings.Repeat("{a:", 1<<10),
-		"brackets after a quote":  `"\"" == ` + strings.Repeat("(", 100),
-		"negations":               strings.Repeat("!", 4<<10),
-		"string +":                `actor + actor == ""`,
-		"repeat":                  `repeat(actor, 1000000) == ""`,
-		"range":                   `len(1..1000000000) > 1`,
-		"nested predicates":       `all(1..10000, all(1..10000, all(1..10000, true)))`,
-		"shadowed predicate":      `::count(1..1000000, true) > 1`,
-		"a shared comparison":     nested,
-		"a large pattern":         `actor matches "((a{1,100}){1,100}){1,100}"`,
-		"many repetitions":        `actor matches "` + strings.Repeat("x{1000}", 30) + `"`,
-		"a long pattern":          `actor matches "` + strings.Repeat("a", 300) + `"`,
-		"a pattern from an event": `actor matches details.pattern`,
-		"quotes in quotes":        `toJSON(toJSON(toJSON(details))) == ""`,
-		"environment":             `$env["actor"] == ""`,
-		"a chain of members":      `actor` + strings.Repeat(".a", 1000) + ` == 1`,
-		"many errors":             `a` + strings.Repeat("&&a", 1000),
-		"a variable":              `let a = [1]; let b = [a, a]; let c = [b, b]; c == c`,
+		"doubling strings":         `reduce(1..31, #acc + #acc, "a") == ""`,
+		"a megabyte of brackets":   strings.Repeat("(", 1<<20),
+		"4 KiB of brackets":        strings.Repeat("(", 4<<10),
+		"other brackets":           strings.Repeat("[", 2<<10) + strings.Repeat("]", 2<<10),
+		"maps":                     strings.Repeat("{a:", 1<<10),
+		"brackets after a quote":   `"\"" == ` + strings.Repeat("(", 100),
+		"negations":                strings.Repeat("!", 4<<10),
+		"string +":                 `actor + actor == ""`,
+		"repeat":                   `repeat(actor, 1000000) == ""`,
+		"range":                    `len(1..1000000000) > 1`,
+		"nested predicates":        `all(1..10000, all(1..10000, all(1..10000, true)))`,
+		"shadowed predicate":       `::count(1..1000000, true) > 1`,
+		"a shared comparison":      nested,
+		"a large pattern":          `actor matches "((a{1,100}){1,100}){1,100}"`,
+		"many repetitions":         `actor matches "` + strings.Repeat("x{1000}", 30) + `"`,
+		"a long pattern":           `actor matches "` + strings.Repeat("a", 300) + `"`,
+		"a pattern from an event":  `actor matches details.pattern`,
+		"quotes in quotes":         `toJSON(toJSON(toJSON(details))) == ""`,
+		"environment":              `$env["actor"] == ""`,
+		"a chain of members":       `actor` + strings.Repeat(".a", 1000) + ` == 1`,
+		"many errors":              `a` + strings.Repeat("&&a", 1000),
+		"a variable":               `let a = [1]; let b = [a, a]; let c = [b, b]; c == c`,
+		"sixty sorts":              `true` + strings.Repeat(` && sort(uniq(split(details.x, "")))[0] == "a"`, 60),
+		"sixty comparisons":        `true` + strings.Repeat(` && details.x == details.y`, 60),
+		"a list of lists":          `uniq(concat(details.x` + strings.Repeat(`, details.x`, 7) + `)) == nil`,
+		"growing texts":            strings.Repeat("upper(", 50) + `details.x` + strings.Repeat(")", 50) + ` == ""`,
+		"three hundred members":    `true` + manyTerms(` || details.a%d == 1`, 250),
+		"a pattern over details":   `details.x matches "(a?){50}b"`,
+		"many patterns":            `true` + strings.Repeat(` && details.x matches "[0-9]+x"`, 100),
+		"characters in characters": `trim(details.x, details.y) == ""`,
+		"costly where":             `count("1h", sort(split(details.x, ","))[0] == "a" || sort(split(details.y, ","))[0] == "a") > 1`,
+		"costly value":             `distinct("1h", [details.a, details.b, details.c]) > 1 && distinct("1h", [details.d, details.e, details.f, details]) > 1`,
+		"elements in elements":     `details.x in details.y || details.y in details.x || details.z in details.y || details.x in details.z`,
 	}
 	for name, when := range attacks {
 		t.Run(name, func(t *testing.T) {
@@ -233,5 +244,57 @@ func TestOneErrorHidesNoOther(t *testing.T) {
 	var errs Errors
 	if errors.As(err, &errs); len(errs) != 4 {
 		t.Errorf("%d errors, want 4:\n%v", len(errs), err)
+	}
+}
+
+// manyTerms repeats a term with a number.
+func manyTerms(format string, n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, format, i)
+	}
+	return b.String()
+}
+
+func TestCostErrors(t *testing.T) {
+	errs := compileErrors(t, "severity == \"warning\" &&\n  sort(split(lower(details.note), \",\"))[0] == \"a\"")
+	if len(errs) != 1 {
+		t.Fatalf("errors %v", errs)
+	}
+	e := errs[0]
+	if e.Field != "when" || e.Line != 2 || e.Column != 3 || !strings.HasSuffix(e.Snippet, "\n | ..^") {
+		t.Errorf("at %s %d:%d\n%s", e.Field, e.Line, e.Column, e.Snippet)
+	}
+	for _, want := range []string{"may take", "at most 2ms", "sort() over up to ", "KiB", "details.note[:256]"} {
+		if !strings.Contains(e.Message, want) {
+			t.Errorf("%q says nothing of %q", e.Message, want)
+		}
+	}
+	mustCompile(t, ruleWhen("r", `sort(split(lower(details.note[:256]), ","))[0] == "a"`))
+
+	r := ruleWhen("r", `true`)
+	r.Message = `{{sort(details.a)[0]}} {{sort(details.b)[0]}}`
+	_, err := Compile(r)
+	if errs := Errors(nil); !errors.As(err, &errs) || len(errs) != 1 || errs[0].Field != "message" {
+		t.Errorf("a costly message: %v", err)
+	}
+}
+
+// TestOrdinaryRulesAreCheap compiles what rules look like: far below the limit, so that it is in nobody's way.
+func TestOrdinaryRulesAreCheap(t *testing.T) {
+	for _, when := range []string{
+		`details.from == details.to && details.amount_usd > 10000`,
+		`details.destination in details.allowlist || details.tags contains "vip"`,
+		`len(uniq(details.destinations)) > 3`,
+		`sort(details.amounts)[0] > 10`,
+		`details.destination matches "^(0x[0-9a-f]{40}|bc1[a-z0-9]{8,60})$"`,
+		`details.user_agent[:300] matches "(?i)curl|python|wget"`,
+		`split(details.path, "/")[1] == "admin"`,
+		`actor matches "(?i)^(svc|service)[-_].*@(myapp|example)\\.(com|org)$"`,
+		`lower(trim(actor)) endsWith "@example.com" && hour("Europe/Berlin") < 6`,
+		`distinct("1h", details.destination) > 5 && first_seen("30d", [details.asset, details.destination])`,
+	} {
+		p := mustCompile(t, ruleWhen("r", when))
+		t.Logf("%10v %s", p.WorstTime(), when)
 	}
 }

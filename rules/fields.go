@@ -53,6 +53,19 @@ func (f field) text(s *Scope) string {
 	}
 }
 
+// size is the most that the field can have.
+func (f field) size() size {
+	n := float64(maxField)
+	switch f {
+	case fieldSeverity, fieldCreatedAt, fieldSourceIP:
+		n = 64
+	case fieldEventID:
+		n = 512
+	default:
+	}
+	return size{text: n, quoted: quoting * n}
+}
+
 func severityName(severity schema.Severity) string {
 	if severity < schema.Nominal || severity > schema.Critical {
 		return ""
@@ -62,19 +75,22 @@ func severityName(severity schema.Severity) string {
 
 func (c *compiler) identifier(n *ast.IdentifierNode) compiled {
 	if n.Value == detailsName {
-		return c.detail(objectType, nil)
+		return c.detail(n, objectType, nil)
 	}
 	f, ok := fields[n.Value]
+	if f == fieldCreatedAt {
+		c.spend(n, n.Value, nsTime)
+	}
 	switch {
 	case ok && c.inValue && (f == fieldSourceIP || f == fieldActor):
-		return compiled{typ: stringType, value: func(s *Scope) Value {
+		return compiled{typ: stringType, size: f.size(), value: func(s *Scope) Value {
 			if text := f.text(s); text != "" {
 				return String(text)
 			}
 			return Value{}
 		}}
 	case ok:
-		return compiled{typ: stringType, field: f, value: func(s *Scope) Value { return String(f.text(s)) }}
+		return compiled{typ: stringType, field: f, size: f.size(), value: func(s *Scope) Value { return String(f.text(s)) }}
 	case strings.HasPrefix(n.Value, "$"):
 		return c.fail(n, "%s is not allowed in a rule", n.Value)
 	case isCall(n.Value):
@@ -89,9 +105,17 @@ func (c *compiler) identifier(n *ast.IdentifierNode) compiled {
 }
 
 // detail is the value of details at a path.
-func (c *compiler) detail(t typ, steps []step) compiled {
+func (c *compiler) detail(n ast.Node, t typ, steps []step) compiled {
+	known := len(c.tables.paths)
 	local := c.tables.path(steps)
-	return compiled{typ: t, value: func(s *Scope) Value { return s.path(local) }}
+	if local == known { // otherwise it is remembered
+		c.spendPath(n, steps)
+	}
+	s := size{text: maxDetails, quoted: maxDetails, json: maxDetails}
+	if t == objectType {
+		s = size{json: maxDetails}
+	}
+	return compiled{typ: t, size: s, place: steps, value: func(s *Scope) Value { return s.path(local) }}
 }
 
 // member compiles a.b and a[b]. A path of literals below details is looked up in one go.
@@ -100,13 +124,14 @@ func (c *compiler) member(n *ast.MemberNode) compiled {
 		return c.fail(n, "more than %d members in a row", maxMembers)
 	}
 	if steps, ok := pathOf(n); ok {
-		return c.detail(anyType, steps)
+		return c.detail(n, anyType, steps)
 	}
 	of, property := c.compile(n.Node), c.compile(n.Property)
 	if !of.typ.may(listType) && !of.typ.may(objectType) {
 		return c.fail(n, "%s has no members", of.typ)
 	}
-	return compiled{typ: anyType, value: func(s *Scope) Value { return memberValue(of.value(s), property.value(s)) }}
+	size := c.spendBuiltin(n, "get", []compiled{of, property})
+	return compiled{typ: anyType, size: size, value: func(s *Scope) Value { return memberValue(of.value(s), property.value(s)) }}
 }
 
 // maxMembers is how long a chain a.b.c… may be: details have 32 levels.

@@ -1,7 +1,6 @@
 package rules
 
 import (
-	"encoding/json"
 	"math"
 	"strconv"
 	"strings"
@@ -148,42 +147,12 @@ func (w *walker) next() (name, value string, ok bool) {
 	return name, s[i:end], true
 }
 
-// plainName decodes a member's raw name.
-func plainName(raw string) string {
-	if strings.IndexByte(raw, '\\') >= 0 {
-		return unquote(raw)
-	}
-	return raw
-}
-
-// eachMember calls f with the name and the text of each member of an object.
-func eachMember(s string, f func(name, value string)) {
-	w, ok := walk(s)
-	for ok && w.object {
-		var name, value string
-		if name, value, ok = w.next(); ok {
-			f(plainName(name), value)
-		}
-	}
-}
-
-// eachElement calls f with the text of each element of a list.
-func eachElement(s string, f func(value string)) {
-	w, ok := walk(s)
-	for ok && !w.object {
-		var value string
-		if _, value, ok = w.next(); ok {
-			f(value)
-		}
-	}
-}
-
 // memberOf returns the text of the member with the name.
 func memberOf(s, name string) (text string, found bool) {
 	w, ok := walk(s)
 	for ok && w.object {
 		var raw, value string
-		if raw, value, ok = w.next(); ok && (raw == name || strings.IndexByte(raw, '\\') >= 0 && unquote(raw) == name) {
+		if raw, value, ok = w.next(); ok && isName(raw, name) {
 			return value, true
 		}
 	}
@@ -229,10 +198,7 @@ func decodeValue(s string) Value {
 	switch s[0] {
 	case '"':
 		raw := s[1:max(1, len(s)-1)]
-		if strings.IndexByte(raw, '\\') >= 0 {
-			raw = unquote(raw)
-		}
-		return String(raw)
+		return String(plain(raw))
 	case '{':
 		return Value{kind: KindObject, str: s}
 	case '[':
@@ -254,7 +220,7 @@ func decodeNumber(s string) Value {
 	if n, ok := decodeInt(s); ok {
 		return Int(n)
 	}
-	f, err := strconv.ParseFloat(s, 64)
+	f, err := parseFloat(s)
 	switch {
 	case math.IsInf(f, 1):
 		f = math.MaxFloat64
@@ -289,13 +255,4 @@ func decodeInt(s string) (int64, bool) {
 		n = -n
 	}
 	return n, len(digits) > 0
-}
-
-// unquote decodes the inside of a JSON string; "" when it is malformed.
-func unquote(raw string) string {
-	var s string
-	if json.Unmarshal([]byte(`"`+raw+`"`), &s) != nil {
-		return ""
-	}
-	return s
 }

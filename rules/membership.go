@@ -1,9 +1,13 @@
 package rules
 
 import (
+	"bytes"
 	"fmt"
+	"math"
 	"regexp"
 	"regexp/syntax"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/expr-lang/expr/ast"
 )
@@ -12,12 +16,19 @@ import (
 func (c *compiler) in(n *ast.BinaryNode) compiled {
 	left := c.compile(n.Left)
 	if list, ok := n.Right.(*ast.ArrayNode); ok {
-		return testOf(inList(left, c.compileAll(list.Nodes)))
+		elements := c.compileAll(list.Nodes)
+		ns := nsHash * left.size.text
+		for _, e := range elements {
+			ns += comparing(left, e)
+		}
+		c.spend(n, "the operator in", ns)
+		return testOf(inList(left, elements))
 	}
 	right := c.compile(n.Right)
 	if !right.typ.may(listType) && !right.typ.may(objectType) {
 		return c.fail(n, "the operator in needs an array or a map, not %s", right.typ)
 	}
+	c.spend(n, "the operator in over up to "+roughBytes(right.size.json), finding(left, right))
 	return testOf(func(s *Scope) bool { return contains(right.value(s), left.value(s)) })
 }
 
@@ -94,23 +105,64 @@ func contains(of, v Value) bool {
 	if of.kind != KindList {
 		return false
 	}
+	equals := elementEquals(v)
 	w, ok := walk(of.str)
 	for ok {
 		var text string
-		if _, text, ok = w.next(); ok && same(decodeValue(text), v) {
+		if _, text, ok = w.next(); ok && equals(text) {
 			return true
 		}
 	}
 	return false
 }
 
-// elements decodes a list; nil for what is none.
-func elements(list Value) []Value {
-	var values []Value
-	if list.kind == KindList {
-		eachElement(list.str, func(text string) { values = append(values, decodeValue(text)) })
+// elementEquals returns the test whether an element of a list is v. It writes a list or an object out once, not once for
+// each element.
+func elementEquals(v Value) func(element string) bool {
+	if v.kind != KindList && v.kind != KindObject {
+		return func(element string) bool { return same(decodeValue(element), v) }
 	}
-	return values
+	wanted := canonical(nil, v)
+	var room []byte
+	return func(element string) bool {
+		if element[0] != v.str[0] {
+			return false
+		}
+		room = canonical(room[:0], decodeValue(element))
+		return bytes.Equal(room, wanted)
+	}
+}
+
+// elements are the JSON texts of a list's elements; none for what is no list.
+func elements(list Value) []string {
+	if list.kind != KindList {
+		return nil
+	}
+	parts := make([]string, 0, strings.Count(list.str, ",")+1)
+	w, ok := walk(list.str)
+	for ok {
+		var text string
+		if _, text, ok = w.next(); ok {
+			parts = append(parts, text)
+		}
+	}
+	return parts
+}
+
+// joined is the list of elements that are JSON texts.
+func joined(parts []string) Value {
+	size := len("[]") + len(parts)
+	for _, p := range parts {
+		size += len(p)
+	}
+	b := append(make([]byte, 0, size), '[')
+	for i, p := range parts {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, p...)
+	}
+	return Value{kind: KindList, str: textOf(append(b, ']'))}
 }
 
 // listOf encodes a list.
@@ -122,7 +174,7 @@ func listOf(values []Value) Value {
 		}
 		b = v.AppendJSON(b)
 	}
-	return Value{kind: KindList, str: string(append(b, ']'))}
+	return Value{kind: KindList, str: textOf(append(b, ']'))}
 }
 
 func (c *compiler) array(n *ast.ArrayNode) compiled {
@@ -137,7 +189,7 @@ func (c *compiler) array(n *ast.ArrayNode) compiled {
 	if allConstant(list) {
 		return constantOf(value(nil))
 	}
-	return compiled{typ: listType, value: value}
+	return compiled{typ: listType, size: c.spendWriting(n, "this list", list), value: value}
 }
 
 // mapping compiles a map: its keys are literals, each comes once.
@@ -162,12 +214,16 @@ func (c *compiler) mapping(n *ast.MapNode) compiled {
 			b = append(appendQuoted(b, names[i]), ':')
 			b = list[i].value(s).AppendJSON(b)
 		}
-		return Value{kind: KindObject, str: string(append(b, '}'))}
+		return Value{kind: KindObject, str: textOf(append(b, '}'))}
 	}
 	if allConstant(list) {
 		return constantOf(value(nil))
 	}
-	return compiled{typ: objectType, value: value}
+	size := c.spendWriting(n, "this map", list)
+	for _, name := range names {
+		size.json += float64(len(appendQuoted(nil, name)) + 1)
+	}
+	return compiled{typ: objectType, size: size, value: value}
 }
 
 // slice compiles a[from:to] of a list or, by bytes, of a string, as expr counts: from the end when negative.
@@ -183,7 +239,28 @@ func (c *compiler) slice(n *ast.SliceNode) compiled {
 		return c.compile(node)
 	}
 	from, to := bound(n.From, Int(0)), bound(n.To, Int(1<<53))
-	return compiled{typ: of.typ, value: func(s *Scope) Value { return sliceOf(of.value(s), from.value(s), to.value(s)) }}
+	size := c.spendBuiltin(n, "take", []compiled{of})
+	size.text = min(of.size.text, slicedText(from, to))
+	size.quoted = min(of.size.quoted+2*quoting, quoting*size.text)
+	return compiled{typ: of.typ, size: size, value: func(s *Scope) Value { return sliceOf(of.value(s), from.value(s), to.value(s)) }}
+}
+
+// slicedText is how many bytes of a text are between two bounds, as far as both are literals.
+func slicedText(from, to compiled) float64 {
+	if !from.constant || !to.constant || from.constantValue().kind != KindInt || to.constantValue().kind != KindInt {
+		return math.Inf(1)
+	}
+	a, b := from.constantValue().int(), to.constantValue().int()
+	switch {
+	case (a < 0) == (b < 0):
+		return float64(max(0, b-a))
+	case a < 0 && b >= -a: // the last a bytes, or fewer
+		return float64(-a)
+	case a < 0:
+		return float64(b)
+	default:
+		return math.Inf(1)
+	}
 }
 
 func sliceOf(of, from, to Value) Value {
@@ -206,9 +283,9 @@ func sliceOf(of, from, to Value) Value {
 		a, b := limits(int64(len(of.str)))
 		return String(of.str[a:b])
 	case KindList:
-		values := elements(of)
-		a, b := limits(int64(len(values)))
-		return listOf(values[a:b])
+		parts := elements(of)
+		a, b := limits(int64(len(parts)))
+		return joined(parts[a:b])
 	default:
 		return Value{}
 	}
@@ -230,10 +307,28 @@ func (c *compiler) matches(n *ast.BinaryNode) compiled {
 	if err != nil {
 		return c.fail(pattern, "%v", err)
 	}
+	steps, reach := patternCost(pattern.Value)
+	bytes := min(left.size.text, reach)
+	perStep := float64(nsPattern)
+	if steps*bytes > backtracked {
+		perStep = nsLongPattern
+	}
+	c.spend(n, "the operator matches over up to "+roughBytes(bytes), 500+perStep*steps*(bytes+1))
 	return testOf(func(s *Scope) bool {
 		v := left.value(s)
 		return v.kind == KindString && re.MatchString(v.str)
 	})
+}
+
+// spendWriting adds what writing values into a list or an object takes, and returns its size.
+func (c *compiler) spendWriting(n ast.Node, what string, list []compiled) size {
+	s, ns := size{json: 2}, 200.0
+	for _, e := range list {
+		s.json += e.size.written() + 1
+		ns += nsQuote*e.size.quoted + nsCopy*e.size.json + 100
+	}
+	c.spend(n, what, ns)
+	return s
 }
 
 // compilePattern refuses a pattern that is long or whose repetitions multiply before it is expanded.
@@ -268,4 +363,44 @@ func programSize(re *syntax.Regexp) int {
 		size *= max(1, re.Min, re.Max)
 	}
 	return size
+}
+
+// patternCost returns how many instructions a pattern has, each of which may look at each byte of a text, and how many bytes
+// it can look at: a pattern that is tied to the beginning reads no further than its longest match.
+func patternCost(pattern string) (instructions, reach float64) {
+	tree, err := syntax.Parse(pattern, syntax.Perl)
+	if err != nil {
+		return 0, 0
+	}
+	tree = tree.Simplify()
+	program, err := syntax.Compile(tree)
+	if err != nil {
+		return 0, 0
+	}
+	reach = math.Inf(1)
+	if program.StartCond()&syntax.EmptyBeginText != 0 {
+		reach = longestMatch(tree) + utf8.UTFMax
+	}
+	return float64(len(program.Inst)), reach
+}
+
+// longestMatch is how many bytes a pattern can match.
+func longestMatch(re *syntax.Regexp) float64 {
+	var sum, longest float64
+	for _, sub := range re.Sub {
+		n := longestMatch(sub)
+		sum, longest = sum+n, max(longest, n)
+	}
+	switch re.Op {
+	case syntax.OpLiteral:
+		return float64(len(re.Rune) * utf8.UTFMax)
+	case syntax.OpCharClass, syntax.OpAnyChar, syntax.OpAnyCharNotNL:
+		return utf8.UTFMax
+	case syntax.OpStar, syntax.OpPlus, syntax.OpRepeat:
+		return math.Inf(1)
+	case syntax.OpAlternate:
+		return longest
+	default:
+		return sum
+	}
 }

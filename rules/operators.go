@@ -28,7 +28,7 @@ func (c *compiler) unary(n *ast.UnaryNode) compiled {
 		if e.constant {
 			return constantOf(operate(e.constantValue()))
 		}
-		return compiled{typ: numberType, value: func(s *Scope) Value { return operate(e.value(s)) }}
+		return compiled{typ: numberType, size: scalar, value: func(s *Scope) Value { return operate(e.value(s)) }}
 	default:
 		return c.fail(n, "the operator %s is not allowed in a rule", n.Operator)
 	}
@@ -143,6 +143,7 @@ func (c *compiler) equality(n *ast.BinaryNode) compiled {
 	case right.field != 0 && left.constant && left.typ == stringType:
 		return testOf(fieldIs(right.field, left.constantValue().str, wanted))
 	}
+	c.spend(n, "the operator "+n.Operator, comparing(left, right))
 	return testOf(func(s *Scope) bool {
 		same, ok := equal(left.value(s), right.value(s))
 		return ok && same == wanted
@@ -168,6 +169,7 @@ func fieldIs(f field, text string, wanted bool) func(*Scope) bool {
 
 func (c *compiler) ordering(n *ast.BinaryNode) compiled {
 	left, right := c.compile(n.Left), c.compile(n.Right)
+	c.spend(n, "the operator "+n.Operator, nsOperator+nsCompare*min(left.size.text, right.size.text))
 	less, same, more := false, n.Operator == "<=" || n.Operator == ">=", false
 	if n.Operator[0] == '<' {
 		less = true
@@ -206,6 +208,8 @@ func (c *compiler) textual(n *ast.BinaryNode) compiled {
 	operate := map[string]func(s, part string) bool{
 		"contains": strings.Contains, "startsWith": strings.HasPrefix, "endsWith": strings.HasSuffix,
 	}[n.Operator]
+	bytes := left.size.text + right.size.text
+	c.spend(n, "the operator "+n.Operator+" over up to "+roughBytes(bytes), nsOperator+nsSearch*bytes)
 	return testOf(func(s *Scope) bool {
 		l, r := left.value(s), right.value(s)
 		return l.kind == KindString && r.kind == KindString && operate(l.str, r.str)
@@ -218,7 +222,7 @@ func (c *compiler) coalesce(n *ast.BinaryNode) compiled {
 	if t == nilType || t != right.typ {
 		t = anyType
 	}
-	return compiled{typ: t, value: func(s *Scope) Value {
+	return compiled{typ: t, size: larger(left.size, right.size), value: func(s *Scope) Value {
 		if v := left.value(s); !v.IsNil() {
 			return v
 		}
@@ -236,7 +240,7 @@ func (c *compiler) conditional(n *ast.ConditionalNode) compiled {
 		t = anyType
 	}
 	test := cond.condition()
-	return compiled{typ: t, value: func(s *Scope) Value {
+	return compiled{typ: t, size: larger(yes.size, no.size), value: func(s *Scope) Value {
 		if test(s) {
 			return yes.value(s)
 		}

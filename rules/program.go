@@ -20,22 +20,16 @@ type Program struct {
 	message  []part
 	tables   tables
 	needs    needs
+	meter    meter
 	failures atomic.Uint64
 }
 
 // Compile checks a rule, its fields and its expressions, and makes it ready to run. The error is [Errors], with
 // everything that is wrong.
 func Compile(r Rule) (*Program, error) {
-	errs := r.check()
-	p := &Program{rule: r}
-	if r.When != "" {
-		p.compileWhen(&errs)
-	}
-	if utf8.RuneCountInString(r.Message) <= MaxMessage {
-		p.message = compileTemplate(r.Message, &p.tables, &errs)
-	}
-	if n := len(p.tables.aggregates); n > MaxAggregates {
-		errs = append(errs, fieldError("when", "has %d different aggregates; a tenant may have %d", n, MaxAggregates))
+	p, errs := compile(r)
+	if e, ok := p.meter.tooCostly(); ok && len(errs) == 0 {
+		errs = append(errs, e)
 	}
 	if err := errs.err(); err != nil {
 		return nil, err
@@ -43,10 +37,26 @@ func Compile(r Rule) (*Program, error) {
 	return p, nil
 }
 
+// compile is Compile, whatever the rule may take.
+func compile(r Rule) (*Program, Errors) {
+	errs := r.check()
+	p := &Program{rule: r}
+	if r.When != "" {
+		p.compileWhen(&errs)
+	}
+	if utf8.RuneCountInString(r.Message) <= MaxMessage {
+		p.message = compileTemplate(r.Message, &p.tables, &p.meter, &errs)
+	}
+	if n := len(p.tables.aggregates); n > MaxAggregates {
+		errs = append(errs, fieldError("when", "has %d different aggregates; a tenant may have %d", n, MaxAggregates))
+	}
+	return p, errs
+}
+
 // compileWhen compiles the condition, which must be able to be true.
 func (p *Program) compileWhen(errs *Errors) {
 	text, before := p.rule.When, len(*errs)
-	when, tree := compileExpression("when", text, text, 0, &p.tables, errs)
+	when, tree := compileExpression("when", text, text, 0, &p.tables, &p.meter, errs)
 	p.when = when.condition()
 	if len(*errs) > before {
 		return
@@ -82,6 +92,9 @@ func (p *Program) WorstBytes() int {
 	}
 	return sum
 }
+
+// WorstTime is the most that the rule takes for one event, its aggregates and its message included: see [MaxTime].
+func (p *Program) WorstTime() time.Duration { return p.meter.time() }
 
 // Failures returns how often the rule failed while it ran: 0, unless KeyPulse has a bug.
 func (p *Program) Failures() uint64 { return p.failures.Load() }

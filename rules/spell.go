@@ -42,6 +42,14 @@ func spell(n *ast.CallNode, args aggregateArgs, asKey bool) string {
 	return string(append(s.b, ')'))
 }
 
+// appendNumber writes 1.0 as 1.
+func appendNumber(b []byte, f float64) []byte {
+	if n, ok := wholeNumber(f); ok {
+		return strconv.AppendInt(b, n, 10)
+	}
+	return Float(f).AppendJSON(b)
+}
+
 func (s *speller) text(t string) { s.b = append(s.b, t...) }
 
 func (s *speller) node(n ast.Node) {
@@ -49,7 +57,7 @@ func (s *speller) node(n ast.Node) {
 	case *ast.IntegerNode:
 		s.b = strconv.AppendInt(s.b, int64(n.Value), 10)
 	case *ast.FloatNode:
-		s.b = canonical(s.b, Float(n.Value))
+		s.b = appendNumber(s.b, n.Value)
 	case *ast.StringNode:
 		s.b = appendQuoted(s.b, n.Value)
 	case *ast.UnaryNode:

@@ -12,7 +12,7 @@ type part struct {
 }
 
 // compileTemplate splits a message at {{ and }} and compiles what is between.
-func compileTemplate(text string, t *tables, errs *Errors) []part {
+func compileTemplate(text string, t *tables, m *meter, errs *Errors) []part {
 	var parts []part
 	for at := 0; at < len(text); {
 		start := strings.Index(text[at:], "{{")
@@ -31,7 +31,8 @@ func compileTemplate(text string, t *tables, errs *Errors) []part {
 				at(text, utf8.RuneCountInString(text[:start])))
 			break
 		}
-		e, _ := compileExpression("message", text, text[from:end], utf8.RuneCountInString(text[:from]), t, errs)
+		e, _ := compileExpression("message", text, text[from:end], utf8.RuneCountInString(text[:from]), t, m, errs)
+		m.total += nsQuote*e.size.quoted + nsCopy*e.size.json
 		parts = append(parts, part{value: e.value})
 		at = end + len("}}")
 	}

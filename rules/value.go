@@ -1,8 +1,8 @@
 package rules
 
 import (
+	"bytes"
 	"cmp"
-	"encoding/json"
 	"math"
 	"strconv"
 	"strings"
@@ -139,7 +139,7 @@ func equal(a, b Value) (same, ok bool) {
 	case a.kind == KindBool:
 		return a.num == b.num, true
 	default:
-		return a.str == b.str || string(canonical(nil, a)) == string(canonical(nil, b)), true
+		return a.str == b.str || bytes.Equal(canonical(nil, a), canonical(nil, b)), true
 	}
 }
 
@@ -213,27 +213,4 @@ func appendFloat(b []byte, f float64) []byte {
 		return strconv.AppendFloat(b, f, 'e', -1, 64)
 	}
 	return strconv.AppendFloat(b, f, 'f', -1, 64)
-}
-
-// appendQuoted writes a JSON string.
-func appendQuoted(b []byte, s string) []byte {
-	plain := true
-	for i := range len(s) {
-		if s[i] < ' ' || s[i] >= utf8.RuneSelf || s[i] == '"' || s[i] == '\\' {
-			plain = false
-			break
-		}
-	}
-	if plain {
-		b = append(b, '"')
-		b = append(b, s...)
-		return append(b, '"')
-	}
-	var w strings.Builder
-	e := json.NewEncoder(&w)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(s); err != nil {
-		panic("BUG: a string does not encode: " + err.Error())
-	}
-	return append(b, strings.TrimSuffix(w.String(), "\n")...)
 }

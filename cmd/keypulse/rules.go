@@ -90,12 +90,29 @@ func checkRules(args []string) error {
 	if err != nil {
 		return err
 	}
+	if err := printCosts(all); err != nil {
+		return err
+	}
 	verb := "are"
 	if len(all) == 1 {
 		verb = "is"
 	}
 	fmt.Printf("%s %s good.\n", count(len(all), "rule"), verb)
 	return nil
+}
+
+// printCosts says what each rule may take: time for one event, memory for one key.
+func printCosts(all []rules.Rule) error {
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "ID\tWORST TIME\tAGGREGATES\tWORST BYTES")
+	for _, r := range all {
+		p, err := rules.Compile(r)
+		if err != nil {
+			return fmt.Errorf("compile rule %s: %w", r.ID, err)
+		}
+		fmt.Fprintf(w, "%s\t%v\t%d\t%d\n", r.ID, p.WorstTime().Round(time.Microsecond), len(p.Aggregates()), p.WorstBytes())
+	}
+	return w.Flush()
 }
 
 // rulesCommand parses the settings of a command for one tenant; more declares its own flags.
@@ -303,10 +320,12 @@ func showRule(ctx context.Context, args []string) error {
 			return fmt.Errorf("show rule %s: tenant %s has none with this id", rest[0], tenant)
 		}
 		return printJSON("  ", struct {
-			Version int64         `json:"version"`
-			By      string        `json:"by"`
-			At      schema.Millis `json:"at"`
-			Rule    rules.Rule    `json:"rule"`
-		}{v.Version, v.By, v.At, v.Rule})
+			Version    int64         `json:"version"`
+			By         string        `json:"by"`
+			At         schema.Millis `json:"at"`
+			WorstTime  string        `json:"worst_time"`  // for one event
+			WorstBytes int           `json:"worst_bytes"` // for one key
+			Rule       rules.Rule    `json:"rule"`
+		}{v.Version, v.By, v.At, v.Program.WorstTime().Round(time.Microsecond).String(), v.Program.WorstBytes(), v.Rule})
 	})
 }
