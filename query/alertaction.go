@@ -11,6 +11,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/gofiber/fiber/v2"
 
+	"keypulse/internal/answer"
 	"keypulse/internal/httpapi"
 	"keypulse/schema"
 )
@@ -53,7 +54,7 @@ func (j *job) addStates(alerts []alert) error {
 		ids[i] = alerts[i].ID
 		byID[ids[i]] = &alerts[i]
 	}
-	return j.eachAction(ids, lastOfEachAlert, func(id string, x action) {
+	return j.eachAction(ids, lastOfEachAlert, func(id string, x answer.AlertAction) {
 		a := byID[id]
 		a.Actions = append(a.Actions, x)
 	})
@@ -61,11 +62,11 @@ func (j *job) addStates(alerts []alert) error {
 
 // addActions gives an alert its actions.
 func (j *job) addActions(a *alert) error {
-	return j.eachAction([]string{a.ID}, allOfOneAlert, func(_ string, x action) { a.Actions = append(a.Actions, x) })
+	return j.eachAction([]string{a.ID}, allOfOneAlert, func(_ string, x answer.AlertAction) { a.Actions = append(a.Actions, x) })
 }
 
 // eachAction reads the actions of some alerts.
-func (j *job) eachAction(ids []string, end string, add func(id string, x action)) error {
+func (j *job) eachAction(ids []string, end string, add func(id string, x answer.AlertAction)) error {
 	w := tenantIs(j.tenant)
 	j.actions.bind(w)
 	w.bind("ids", ids)
@@ -74,7 +75,7 @@ func (j *job) eachAction(ids []string, end string, add func(id string, x action)
 	return j.each("actions", sql, w.args, func(rows driver.Rows) error {
 		var id, name string
 		var at int64
-		var x action
+		var x answer.AlertAction
 		err := rows.Scan(&id, &name, &x.By, &x.Comment, &at)
 		x.Action, x.At = schema.AlertAction(name), schema.Millis(at)
 		add(id, x)

@@ -5,28 +5,29 @@ import (
 	"testing"
 	"time"
 
+	"keypulse/internal/answer"
 	"keypulse/schema"
 )
 
 // raised is the row of an alert itself, as the sink writes it.
 func raised(tenant schema.Tenant, id, key, rule string, severity schema.Severity, after time.Duration) alertRow {
 	at := schema.MillisOf(noon.Add(after))
-	return alertRow{tenant: tenant, alert: alert{
+	return alertRow{tenant: tenant, alert: alert{Alert: answer.Alert{
 		Alert: schema.Alert{
 			ID: id, RuleID: rule, RuleVersion: 3, RuleName: "Many exports in a short time", Severity: severity,
 			Message: "my key: 4 exports in 10 minutes", EventID: 4821, RaisedAt: at,
 			Values: []byte(`{"count(\"10m\", event_type == \"export\")":4}`),
 		},
 		KeyID: key, Hits: 1, LastEventID: 4821, LastAt: at,
-	}}
+	}}}
 }
 
 // hit is a row of later hits: cumulative numbers and empty text.
-func hit(of alertRow, hits uint64, lastEventID uint64, after time.Duration) alertRow {
-	return alertRow{tenant: of.tenant, alert: alert{
+func hit(of alertRow, hits uint64, lastEventID int64, after time.Duration) alertRow {
+	return alertRow{tenant: of.tenant, alert: alert{Alert: answer.Alert{
 		Alert: schema.Alert{ID: of.ID, RaisedAt: of.RaisedAt},
 		Hits:  hits, LastEventID: lastEventID, LastAt: schema.MillisOf(noon.Add(after)),
-	}}
+	}}}
 }
 
 type alertRow struct {
@@ -44,7 +45,7 @@ func (a *api) insertAlerts(rows ...alertRow) {
 			a.t.Fatal(err)
 		}
 		err = batch.Append(string(r.tenant), r.RaisedAt.Time(), r.ID, r.KeyID, r.RuleID, uint32(r.RuleVersion),
-			r.RuleName, uint8(r.Severity), r.Message, uint64(r.EventID), string(r.Values), r.Hits, r.LastEventID, r.LastAt.Time())
+			r.RuleName, uint8(r.Severity), r.Message, uint64(r.EventID), string(r.Values), r.Hits, uint64(r.LastEventID), r.LastAt.Time())
 		if err == nil {
 			err = batch.Send()
 		}

@@ -22,9 +22,14 @@ const (
 // integer of more than 64 bits, such as an amount in wei.
 func detailsSettings() clickhouse.Settings { return clickhouse.Settings{"allow_simdjson": 0} }
 
-// detailsAre adds the conditions on details, in the order of their names.
-func (w *where) detailsAre(p *params) {
-	n := 0
+// detail is one condition: the value at a path of names is this text.
+type detail struct {
+	names []string
+	value string
+}
+
+// details reads the conditions on details, in the order of their names.
+func (p *params) details() (all []detail) {
 	for _, name := range slices.Sorted(maps.Keys(p.values)) {
 		path, ok := strings.CutPrefix(name, detailsPrefix)
 		if !ok {
@@ -38,12 +43,19 @@ func (w *where) detailsAre(p *params) {
 			p.refuse(name, "has more than %d names in its path", maxDepth)
 		case len(path) > maxText || len(value) > maxText:
 			p.refuse(name, "path and value must be at most %d bytes each", maxText)
-		case n == maxDetails:
+		case len(all) == maxDetails:
 			p.refuse(name, "is one too many: at most %d conditions on details", maxDetails)
 		default:
-			w.detailIs("d"+strconv.Itoa(n), names, value)
+			all = append(all, detail{names, value})
 		}
-		n++
+	}
+	return all
+}
+
+// detailsAre adds the conditions on details.
+func (w *where) detailsAre(p *params) {
+	for i, d := range p.details() {
+		w.detailIs("d"+strconv.Itoa(i), d.names, d.value)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -12,7 +13,7 @@ import (
 
 func TestDetailsFilters(t *testing.T) {
 	a := newAPI(t)
-	for i, details := range []string{
+	all := []string{
 		`{"asset":"BTC","amount":250000,"to":{"country":"LI","tags":["a"]}}`,
 		`{"asset":"b\u0054C","amount":2.5e5,"to":"LI"}`,
 		`{"\u0061sset":"BTC","amount":"250000","ok":true}`,
@@ -20,7 +21,8 @@ func TestDetailsFilters(t *testing.T) {
 		`{"big":18446744073709551615,"near":9007199254740993,"low":-9223372036854775808}`,
 		`{"a.b":1,"quote":"it's \"\\ {x:String} ? $1","zero":0,"empty":""}`,
 		`{}`,
-	} {
+	}
+	for i, details := range all {
 		a.insert(row{id: int64(i + 1), event: schema.Event{Details: []byte(details)}})
 	}
 	a.insert(row{id: 8, tenant: "other", event: schema.Event{Details: []byte(`{"asset":"BTC"}`)}})
@@ -28,6 +30,13 @@ func TestDetailsFilters(t *testing.T) {
 		t.Helper()
 		query := "details." + url.QueryEscape(path) + "=" + url.QueryEscape(value)
 		equal(t, query, a.eventIDs("demo", "/api/events?"+query), want)
+		matched := []int64{} // as the stream matches
+		for i, details := range slices.Backward(all) {
+			if (detail{strings.Split(path, "."), value}).matches([]byte(details)) {
+				matched = append(matched, int64(i+1))
+			}
+		}
+		equal(t, "stream: "+query, matched, append([]int64{}, want...))
 	}
 	f("asset", "BTC", 3, 1)
 	f("asset", "bTC", 2)

@@ -16,6 +16,7 @@ import (
 	"keypulse/internal/httpapi"
 	"keypulse/rules"
 	"keypulse/schema"
+	"keypulse/stream"
 )
 
 // Config says what a [Query] reads and how much one request may cost. A zero field with a default takes it.
@@ -33,8 +34,12 @@ type Config struct {
 	Keyring *Keyring
 	// AppendKey is AppendRule for what is said of a key.
 	AppendKey func(ctx context.Context, rec schema.KeyRecord) (offset int64, err error)
-	Log       *zap.Logger      // default: none
-	Now       func() time.Time // default time.Now
+	// Stream is what GET /api/stream shows; the caller runs it, and ends it before the server is to stop. Without one there
+	// is no such path.
+	Stream      *stream.Hub
+	Incarnation schema.LogRecord // of the log
+	Log         *zap.Logger      // default: none
+	Now         func() time.Time // default time.Now
 
 	StatementTimeout time.Duration // for a statement, to its last row; default 10 s
 	StreamTimeout    time.Duration // for a list without a limit, to its last byte; default 2 min
@@ -100,6 +105,9 @@ func (q *Query) Register(app fiber.Router) {
 	read, write := httpapi.Require(auth.ScopeRead), httpapi.Require(auth.ScopeRules)
 	app.Get("/api/events", read, q.listEvents)
 	app.Get("/api/events/:id<int>", read, q.showEvent)
+	if q.cfg.Stream != nil {
+		app.Get("/api/stream", read, q.showStream)
+	}
 	app.Get("/api/keys", read, q.listKeys)
 	app.Put("/api/keys/:key_id", write, q.describeKey)
 	app.Get(StatsPath, q.showStats)

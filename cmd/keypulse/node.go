@@ -21,6 +21,7 @@ import (
 	"keypulse/rules"
 	"keypulse/schema"
 	"keypulse/sink"
+	"keypulse/stream"
 )
 
 // startTimeout bounds how long a process waits for Kafka and ClickHouse when it starts.
@@ -35,6 +36,7 @@ type node struct {
 	book        *rules.Book
 	keys        *auth.Table
 	server      *httpapi.Server
+	stream      *stream.Hub  // of query; nil without it
 	dsn         string       // of ClickHouse
 	db          driver.Conn  // a pool that all roles share
 	refuse      func() error // see ingest.Config
@@ -213,7 +215,10 @@ func (n *node) addQuery() {
 		n.fail(err)
 		return
 	}
+	n.stream = stream.New(stream.Config{Client: n.client, Incarnation: n.incarnation, Log: n.log, Metrics: n.server.Registry()})
+	n.start("stream", n.stream.Run)
 	q := query.New(query.Config{
+		Stream: n.stream, Incarnation: n.incarnation,
 		DB: db, Book: n.book, AppendRule: n.appendRule, Actions: actions, AppendAction: n.appendAction,
 		Keyring: keyring, AppendKey: n.appendKey,
 		Log: log, Now: time.Now,
@@ -261,5 +266,11 @@ func (n *node) serve(l net.Listener) {
 		err := n.server.Shutdown(deadline)
 		return errors.Join(err, <-served)
 	})
+	if n.stream != nil {
+		n.onStop("open streams", func(context.Context) error {
+			n.stream.End()
+			return nil
+		})
+	}
 	n.log.Info("listening", zap.Stringer("address", l.Addr()))
 }

@@ -252,6 +252,14 @@ func (e *Entry) usable(now time.Time) error {
 	return nil
 }
 
+// Usable says why the API key with an id opens nothing any more, nil while it does: for what outlives its request.
+func (t *Table) Usable(id string, now time.Time) error {
+	if e := t.Get(id); e != nil {
+		return e.usable(now)
+	}
+	return ErrUnknown
+}
+
 // Get returns the current version of the API key with an id, or nil.
 func (t *Table) Get(id string) *Entry {
 	t.mu.RLock()

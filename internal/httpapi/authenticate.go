@@ -112,6 +112,13 @@ func Require(scope string) fiber.Handler {
 	}
 }
 
+// StillValid returns a function that reports whether the request's API key still opens anything, for an answer that is
+// written for long after the request.
+func StillValid(c *fiber.Ctx) func() bool {
+	a, id := requestOf(c.Context()).auth, IdentityOf(c).KeyID
+	return func() bool { return a.table.Usable(id, a.now()) == nil }
+}
+
 // writes reports whether a request's method is one that changes something.
 func writes(c *fiber.Ctx) bool {
 	switch c.Method() {

@@ -166,3 +166,30 @@ func (r *Reader) row(record *broker.Record) Row {
 	row.Score = row.Severity.BaseScore()
 	return row
 }
+
+// repeats is how many of the newest verdicts are looked through for the end: a processor that was paused may have written
+// some again after the newest.
+const repeats = 256
+
+// End is the position after all that is judged in a partition.
+func End(ctx context.Context, c *broker.Client, partition int32) (Position, error) {
+	first, end, err := c.Offsets(ctx, schema.TopicVerdicts, partition)
+	if err != nil {
+		return Position{}, err
+	}
+	at := Position{Verdict: max(first, end-1)}
+	for r := c.NewReader(schema.TopicVerdicts, partition, max(first, end-repeats)); r.Next() < end; {
+		records, err := r.Fetch(ctx)
+		if err != nil {
+			return Position{}, err
+		}
+		for _, record := range records {
+			verdict, err := schema.DecodeVerdict(record.Value)
+			if err != nil {
+				return Position{}, fmt.Errorf("read verdict %d of partition %d: %w", record.Offset, partition, err)
+			}
+			at.Offset = max(at.Offset, verdict.To)
+		}
+	}
+	return at, nil
+}
