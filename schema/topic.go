@@ -19,6 +19,9 @@ const (
 	TopicAPIKeys  Topic = "keypulse.apikeys"  // control: API keys ([APIKeyRecord])
 	TopicKeys     Topic = "keypulse.keys"     // control: what owners say of their keys ([KeyRecord])
 
+	// TopicQuota is what nodes tell each other about rate limits ([QuotaRecord]): one partition, forgotten after minutes.
+	TopicQuota Topic = "keypulse.quota"
+
 	// TopicAlertActions is a control topic of which every record counts ([AlertActionRecord]).
 	TopicAlertActions Topic = "keypulse.alert_actions"
 )

@@ -226,7 +226,7 @@ func TestMigrateTwice(t *testing.T) {
 // What the API writes beside events is refused, too, while the disk is nearly full.
 func TestFullDiskRefusesRules(t *testing.T) {
 	secret := auth.NewSecret()
-	n := &node{stack: newStack(t.Context(), zap.NewNop()), settings: &settings{Listen: "127.0.0.1:0"}, keys: auth.NewTable(secret)}
+	n := &node{stack: newStack(t.Context(), zap.NewNop()), settings: &settings{Listen: "127.0.0.1:0"}, keys: auth.NewTable(secret), take: auth.NewLimiter().Take}
 	record, apiKey := newAPIKey(secret, apiKeyRequest{tenant: "demo", name: "x", scopes: auth.DefaultScopes()})
 	value, err := json.Marshal(record)
 	if err == nil {

@@ -9,12 +9,14 @@ import (
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"keypulse/ingest"
 	"keypulse/internal/auth"
 	"keypulse/internal/broker"
 	"keypulse/internal/httpapi"
+	"keypulse/internal/quota"
 	"keypulse/internal/store"
 	"keypulse/processor"
 	"keypulse/query"
@@ -35,6 +37,8 @@ type node struct {
 	incarnation schema.LogRecord
 	book        *rules.Book
 	keys        *auth.Table
+	registry    *prometheus.Registry
+	take        auth.TakeFunc // of the rate limits
 	server      *httpapi.Server
 	stream      *stream.Hub  // of query; nil without it
 	dsn         string       // of ClickHouse
@@ -117,7 +121,23 @@ func (n *node) followKeys(secret *auth.Secret) error {
 	if err := n.keys.CheckSecret(); err != nil {
 		n.log.Error("no API key works: "+auth.ErrOtherSecret.Error(), zap.String("file", n.settings.SecretFile), zap.Error(err))
 	}
-	return nil
+	return n.shareQuota()
+}
+
+// shareQuota has the API keys' rate limits count over all nodes, and returns when this one takes part.
+func (n *node) shareQuota() error {
+	n.registry = httpapi.NewRegistry()
+	q := quota.New(quota.Config{Client: n.client, Log: n.log.Named("quota"), Metrics: n.registry})
+	n.take = q.Take
+	n.start("rate limits", q.Run)
+	ctx, cancel := n.starting()
+	defer cancel()
+	select {
+	case <-q.Ready():
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("share rate limits: %w", context.Cause(ctx))
+	}
 }
 
 // checkKeys says why API keys do not work on this node, for /readyz, which shows it to everybody.
@@ -158,10 +178,10 @@ func (n *node) loadSecret() (*auth.Secret, error) {
 
 // newServer makes the HTTP server. Without keys it serves only /healthz, /readyz and /metrics.
 func (n *node) newServer() {
-	cfg := httpapi.Config{Log: n.log.Named("http"), AccessLevel: zap.DebugLevel, Public: []string{"/api/stats"}, Refuse: n.refuse}
+	cfg := httpapi.Config{Log: n.log.Named("http"), AccessLevel: zap.DebugLevel, Public: []string{"/api/stats"}, Refuse: n.refuse, Registry: n.registry}
 	cfg.BodyLimits = map[string]int{ingest.BulkPath: ingest.BulkLimit}
 	if n.keys != nil {
-		cfg.Auth = httpapi.Authenticate(n.keys, auth.NewLimiter().Take, time.Now)
+		cfg.Auth = httpapi.Authenticate(n.keys, n.take, time.Now)
 	}
 	n.server = httpapi.New(cfg)
 	if n.keys != nil {

@@ -1,5 +1,6 @@
 // Package auth knows who presents an API key and how much that key may still do: the key's format, the shared secret,
-// the table of all API keys, and the rate limit. It knows nothing of HTTP and reads no clock.
+// the table of all API keys, and the rate limit. It knows nothing of HTTP or Kafka, and the time is
+// an argument; it measures only how long a request has waited.
 //
 // The invariant it keeps: an API key itself is never stored, compared or logged, only its HMAC-SHA-256 under the secret
 // that all nodes share; and whatever two nodes have read of the control topic, equal prefixes give equal tables.
@@ -7,5 +8,5 @@
 //	table := auth.NewTable(secret)
 //	err := table.Apply(offset, key, value)      // each record of keypulse.apikeys, in log order, by one goroutine
 //	entry, err := table.Lookup(presented, now)  // any number of goroutines
-//	d := limiter.Take(entry.ID, entry.RateLimit, now)
+//	d := limiter.Take(entry.KeyID, entry.RateLimit, 1, now)
 package auth

@@ -4,6 +4,7 @@ import (
 	"hash/maphash"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -23,58 +24,69 @@ type Decision struct {
 	RetryAfter int
 }
 
-// TakeFunc asks for one request of an API key's limit. [Limiter.Take] is one: the limit of a single node.
-type TakeFunc func(id string, limit int, now time.Time) Decision
+// TakeFunc asks for n requests at once of an API key's limit. [Limiter.Take] is one.
+type TakeFunc func(id string, limit, n int, now time.Time) Decision
 
 const limiterShards = 64
 
 // Limiter holds the sliding windows of all API keys: in any 60 seconds at most so many requests are allowed, and
 // refused ones do not count. It is exact to the microsecond. It keeps 4 bytes for each request allowed in the last 60
-// seconds and about 200 for each API key seen in the last two minutes.
+// seconds and about 300 for each API key seen in the last two minutes.
+//
+// A limiter alone has the whole limit. One that shares ([NewShare]) uses only the slots that the log says are its own, so
+// that the limit holds over all nodes.
 //
 // Its methods may be called from any number of goroutines; the time is an argument.
 type Limiter struct {
 	seed   maphash.Seed
 	shards [limiterShards]limiterShard
+	share  *Share // nil: alone
+	// epoch is the time of the first request. Times count from it, so that the monotonic clock that time.Now carries
+	// decides, and a wall clock that is set back blocks nobody.
+	epoch atomic.Pointer[time.Time]
 }
 
 type limiterShard struct {
 	mu sync.Mutex // guards the following
-	// windows by API key id; those that are empty are forgotten by sweep.
-	windows map[string]*window
-	// epoch is the time of the first request. Times count from it, so that the monotonic clock that time.Now carries
-	// decides, and a wall clock that is set back blocks nobody.
-	epoch time.Time
-	swept int64 // microseconds since epoch: when sweep ran last
+	// leases by API key id; those that are of no use any more are forgotten by sweep, or by the share's Tick.
+	leases map[string]*lease
+	swept  int64 // microseconds since epoch: when sweep ran last
 }
 
-// NewLimiter makes a limiter that has seen no request.
+// NewLimiter makes a limiter that is alone and has seen no request.
 func NewLimiter() *Limiter {
 	l := &Limiter{seed: maphash.MakeSeed()}
 	for i := range l.shards {
-		l.shards[i].windows = make(map[string]*window)
+		l.shards[i].leases = make(map[string]*lease)
 	}
 	return l
 }
 
-// Take asks for one request: see [Limiter.TakeN].
-func (l *Limiter) Take(id string, limit int, now time.Time) Decision {
-	return l.TakeN(id, limit, 1, now)
-}
-
-// TakeN asks for n requests at once, all or none, of the API key with this id, whose limit is limit requests in any 60
+// Take asks for n requests at once, all or none, of the API key with this id, whose limit is limit requests in any 60
 // seconds (0 or less = none). The limit may differ from call to call: the newest one holds for what was allowed before.
 // More than limit at once are never allowed. It keeps no reference to id unless id is new, and then a copy.
-func (l *Limiter) TakeN(id string, limit, n int, now time.Time) Decision {
+//
+// Alone it never waits. A limiter that shares waits where it must ask the log: see [Share].
+func (l *Limiter) Take(id string, limit, n int, now time.Time) Decision {
 	if limit <= 0 {
 		return Decision{Allowed: true}
 	}
-	s := &l.shards[maphash.String(l.seed, id)%limiterShards]
+	s := l.shard(id)
 	s.mu.Lock()
+	if l.share != nil {
+		d, waits := l.share.take(s.lease(id), limit, n, now)
+		s.mu.Unlock()
+		if waits == nil {
+			return d
+		}
+		return l.share.await(s, waits)
+	}
 	defer s.mu.Unlock()
-	at := s.micros(now)
+	at := l.micros(now)
 	s.sweep(at)
-	return s.window(id).take(limit, n, at)
+	w := &s.lease(id).window
+	w.advance(at)
+	return w.decide(w.take(limit, n), limit, limit, 0, n)
 }
 
 // Len returns the number of API keys that the limiter remembers.
@@ -83,27 +95,38 @@ func (l *Limiter) Len() int {
 	for i := range l.shards {
 		s := &l.shards[i]
 		s.mu.Lock()
-		n += len(s.windows)
+		n += len(s.leases)
 		s.mu.Unlock()
 	}
 	return n
 }
 
-func (s *limiterShard) window(id string) *window {
-	w := s.windows[id]
-	if w == nil {
-		w = new(window)
-		s.windows[strings.Clone(id)] = w
-	}
-	return w
+func (l *Limiter) shard(id string) *limiterShard {
+	return &l.shards[maphash.String(l.seed, id)%limiterShards]
 }
 
-// micros returns the microseconds between the shard's epoch and now.
-func (s *limiterShard) micros(now time.Time) int64 {
-	if s.epoch.IsZero() {
-		s.epoch = now
+func (s *limiterShard) lease(id string) *lease {
+	e := s.leases[id]
+	if e == nil {
+		id = strings.Clone(id)
+		e = &lease{id: id}
+		s.leases[id] = e
 	}
-	return now.Sub(s.epoch).Microseconds()
+	return e
+}
+
+// micros returns the microseconds between the limiter's epoch and now.
+func (l *Limiter) micros(now time.Time) int64 {
+	epoch := l.epoch.Load()
+	if epoch == nil {
+		epoch = l.begin(now)
+	}
+	return now.Sub(*epoch).Microseconds()
+}
+
+func (l *Limiter) begin(now time.Time) *time.Time {
+	l.epoch.CompareAndSwap(nil, &now)
+	return l.epoch.Load()
 }
 
 // sweep forgets the windows that hold nothing, once a window's length.
@@ -112,9 +135,9 @@ func (s *limiterShard) sweep(at int64) {
 		return
 	}
 	s.swept = at
-	for id, w := range s.windows {
-		if at-w.last >= windowMicros {
-			delete(s.windows, id)
+	for id, e := range s.leases {
+		if at-e.window.last >= windowMicros {
+			delete(s.leases, id)
 		}
 	}
 }

@@ -76,7 +76,7 @@ func TestLimiterIsTheBruteForce(t *testing.T) {
 			if r.IntN(10) == 0 {
 				n = 1 + r.IntN(50)
 			}
-			if got, want := l.TakeN(id, limit, n, now), brutes[id].take(limit, n, now); got != want {
+			if got, want := l.Take(id, limit, n, now), brutes[id].take(limit, n, now); got != want {
 				t.Fatalf("seed %d, step %d: take %d of %d at %v:\n got %+v\nwant %+v", seed, i, n, limit, now, got, want)
 			}
 		}
@@ -87,7 +87,7 @@ func TestLimiterByExample(t *testing.T) {
 	l := NewLimiter()
 	f := func(after time.Duration, want Decision) {
 		t.Helper()
-		if got := l.Take("ak_1", 2, noon.Add(after)); got != want {
+		if got := l.Take("ak_1", 2, 1, noon.Add(after)); got != want {
 			t.Errorf("after %v: %+v, want %+v", after, got, want)
 		}
 	}
@@ -97,7 +97,7 @@ func TestLimiterByExample(t *testing.T) {
 	f(60*time.Second-time.Microsecond, Decision{Limit: 2, Remaining: 0, Reset: 1, RetryAfter: 1})
 	f(60*time.Second, Decision{Allowed: true, Limit: 2, Remaining: 0, Reset: 10})
 	f(200*time.Second, Decision{Allowed: true, Limit: 2, Remaining: 1, Reset: 60})
-	if got := l.Take("ak_free", 0, noon); got != (Decision{Allowed: true}) {
+	if got := l.Take("ak_free", 0, 1, noon); got != (Decision{Allowed: true}) {
 		t.Errorf("no limit: %+v", got)
 	}
 }
@@ -105,11 +105,11 @@ func TestLimiterByExample(t *testing.T) {
 // Two goroutines may read the clock in one order and ask in the other.
 func TestLimiterWhenTimeGoesBack(t *testing.T) {
 	l := NewLimiter()
-	l.Take("ak_1", 2, noon.Add(time.Second))
-	if d := l.Take("ak_1", 2, noon); !d.Allowed || d.Reset != 60 {
+	l.Take("ak_1", 2, 1, noon.Add(time.Second))
+	if d := l.Take("ak_1", 2, 1, noon); !d.Allowed || d.Reset != 60 {
 		t.Errorf("%+v", d)
 	}
-	if d := l.Take("ak_1", 2, noon.Add(60*time.Second)); d.Allowed {
+	if d := l.Take("ak_1", 2, 1, noon.Add(60*time.Second)); d.Allowed {
 		t.Errorf("%+v: three in 60 seconds", d)
 	}
 }
@@ -121,7 +121,7 @@ func TestLimiterUnderConcurrency(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for range 1000 {
-				if l.Take("ak_1", 1234, noon).Allowed {
+				if l.Take("ak_1", 1234, 1, noon).Allowed {
 					allowed.Add(1)
 				}
 			}
@@ -136,14 +136,14 @@ func TestLimiterUnderConcurrency(t *testing.T) {
 func TestLimiterForgetsIdleKeys(t *testing.T) {
 	l := NewLimiter()
 	for i := range 10_000 {
-		l.Take(fmt.Sprint("ak_", i), 10, noon)
+		l.Take(fmt.Sprint("ak_", i), 10, 1, noon)
 	}
 	if l.Len() != 10_000 {
 		t.Fatalf("%d keys, want 10,000", l.Len())
 	}
 	later := noon.Add(2 * Window)
 	for i := range 1000 { // reaches every shard
-		l.Take(fmt.Sprint("other_", i), 10, later)
+		l.Take(fmt.Sprint("other_", i), 10, 1, later)
 	}
 	if l.Len() != 1000 {
 		t.Errorf("%d keys, want the 1,000 of the last minute", l.Len())
@@ -157,7 +157,7 @@ func TestLimiterMemoryOfAHotKey(t *testing.T) {
 	l, now := NewLimiter(), noon
 	for range 300_000 { // 100,000 in any 60 seconds, for three minutes
 		now = now.Add(600 * time.Microsecond)
-		if !l.Take("ak_hot", 100_000, now).Allowed {
+		if !l.Take("ak_hot", 100_000, 1, now).Allowed {
 			t.Fatal("refused at the limit's own pace")
 		}
 	}
@@ -176,7 +176,7 @@ func BenchmarkLimiterTake(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				now = now.Add(100 * time.Microsecond)
-				l.Take("ak_1", limit, now)
+				l.Take("ak_1", limit, 1, now)
 			}
 		})
 	}

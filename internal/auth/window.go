@@ -13,28 +13,38 @@ type window struct {
 
 const minRing = 8
 
-// take asks for n requests at the time at, in microseconds.
-func (w *window) take(limit, n int, at int64) Decision {
-	// 1. Two goroutines may read the clock in one order and come here in the other: time never goes back.
+// advance moves the window to the time at, in microseconds, and returns it: two goroutines may read the clock in one
+// order and come here in the other, and time never goes back.
+func (w *window) advance(at int64) int64 {
 	at = max(at, w.last)
 	w.expire(at)
 	w.last = at
+	return at
+}
 
-	d := Decision{Limit: limit, Allowed: n <= limit-w.count}
-	if d.Allowed {
-		for range n {
-			w.push(uint32(at))
-		}
+// take asks for n requests of room, at the time of the last advance.
+func (w *window) take(room, n int) bool {
+	if n > room-w.count {
+		return false
 	}
-	d.Remaining = max(limit-w.count, 0)
+	for range n {
+		w.push(uint32(w.last))
+	}
+	return true
+}
+
+// decide says what became of n requests. room is what this node may use of limit, and spare what it could have at once
+// beside that.
+func (w *window) decide(allowed bool, limit, room, spare, n int) Decision {
+	d := Decision{Limit: limit, Allowed: allowed, Remaining: min(max(room-w.count, 0)+spare, limit)}
 	switch {
 	case d.Remaining > 0:
-		d.Reset = w.freeAfter(w.count, at)
+		d.Reset = w.freeAfter(w.count, w.last)
 	default:
-		d.Reset = w.freeAfter(w.count-limit+1, at)
+		d.Reset = max(w.freeAfter(min(w.count-room+1, w.count), w.last), 1)
 	}
 	if !d.Allowed {
-		d.RetryAfter = max(w.freeAfter(min(w.count-limit+n, w.count), at), 1)
+		d.RetryAfter = max(w.freeAfter(min(w.count-room+n, w.count), w.last), 1)
 	}
 	return d
 }

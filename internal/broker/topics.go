@@ -39,6 +39,9 @@ func (c *Client) EnsureTopics(ctx context.Context, cfg TopicConfig) (schema.LogR
 			return schema.LogRecord{}, err
 		}
 	}
+	if err := c.createTopic(ctx, schema.TopicQuota, 1, cfg, map[string]string{"cleanup.policy": "delete", "retention.ms": "3600000", "segment.ms": "3600000"}); err != nil {
+		return schema.LogRecord{}, err
+	}
 	log, err := c.readLog(ctx)
 	if err != nil {
 		return log, err

@@ -37,7 +37,7 @@ func (a *Authenticator) identify(fctx *fasthttp.RequestCtx, r *request) error {
 	if r.authErr != nil {
 		return nil //nolint:nilerr // Require answers it, where the route wants a key
 	}
-	d := a.take(r.entry.KeyID, r.entry.RateLimit, now)
+	d := a.take(r.entry.KeyID, r.entry.RateLimit, 1, now)
 	setLimitHeaders(&fctx.Response.Header, d)
 	if !d.Allowed {
 		return rateLimited(d)
@@ -46,15 +46,16 @@ func (a *Authenticator) identify(fctx *fasthttp.RequestCtx, r *request) error {
 }
 
 // Charge takes n more requests from the sender's limit, for a request that does the work of several. Its error is the
-// 429; what it took before the one that was refused stays taken.
+// 429, and then it took none.
 func Charge(c *fiber.Ctx, n int) error {
+	if n <= 0 {
+		return nil
+	}
 	r := requestOf(c.Context())
-	for range n {
-		d := r.auth.take(r.entry.KeyID, r.entry.RateLimit, r.auth.now())
-		setLimitHeaders(&c.Response().Header, d)
-		if !d.Allowed {
-			return rateLimited(d)
-		}
+	d := r.auth.take(r.entry.KeyID, r.entry.RateLimit, n, r.auth.now())
+	setLimitHeaders(&c.Response().Header, d)
+	if !d.Allowed {
+		return rateLimited(d)
 	}
 	return nil
 }
@@ -81,6 +82,13 @@ func setLimitHeaders(h *fasthttp.ResponseHeader, d auth.Decision) {
 	}
 	setExact(h, "X-RateLimit-Remaining", strconv.Itoa(d.Remaining))
 	setExact(h, "X-RateLimit-Reset", strconv.Itoa(d.Reset))
+
+	// The same in the words of the IETF draft (draft-ietf-httpapi-ratelimit-headers-10).
+	var room [64]byte
+	b := strconv.AppendInt(append(room[:0], `"default";q=`...), int64(d.Limit), 10)
+	h.SetCanonical([]byte("RateLimit-Policy"), append(b, ";w=60"...))
+	b = strconv.AppendInt(append(room[:0], `"default";r=`...), int64(d.Remaining), 10)
+	h.SetCanonical([]byte("RateLimit"), strconv.AppendInt(append(b, ";t="...), int64(d.Reset), 10))
 }
 
 // setExact sets a header whose name keeps its spelling.

@@ -28,6 +28,13 @@ func TestRateLimitHeaders(t *testing.T) {
 		if r.StatusCode != status || got != want {
 			t.Errorf("%s %s: %d %q, want %d %q", method, path, r.StatusCode, got, status, want)
 		}
+		wantDraft := ""
+		if parts := strings.Fields(want); len(parts) == 3 {
+			wantDraft = fmt.Sprintf(`"default";q=%s;w=60 "default";r=%s;t=%s`, parts[0], parts[1], parts[2])
+		}
+		if draft := strings.TrimSpace(r.Header.Get("RateLimit-Policy") + " " + r.Header.Get("RateLimit")); draft != wantDraft {
+			t.Errorf("%s %s: the draft's headers are %q, want %q", method, path, draft, wantDraft)
+		}
 		if want != "  " && !r.names["X-RateLimit-Limit"] {
 			t.Errorf("%s %s: spelling of %v", method, path, r.names)
 		}

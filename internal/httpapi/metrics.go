@@ -22,8 +22,8 @@ type metrics struct {
 	labels   sync.Map // from a route's path, as Fiber has it, to its label
 }
 
-// newRegistry makes a registry with the metrics of Go and of the process.
-func newRegistry() *prometheus.Registry {
+// NewRegistry makes a registry with the metrics of Go and of the process.
+func NewRegistry() *prometheus.Registry {
 	r := prometheus.NewRegistry()
 	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return r

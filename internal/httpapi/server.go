@@ -68,7 +68,7 @@ func (cfg Config) withDefaults() Config {
 		cfg.WriteTimeout = 30 * time.Second
 	}
 	if cfg.Registry == nil {
-		cfg.Registry = newRegistry()
+		cfg.Registry = NewRegistry()
 	}
 	return cfg
 }
