@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"flag"
 	"fmt"
@@ -12,8 +11,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/google/uuid"
-
+	"keypulse/internal/admin"
 	"keypulse/internal/auth"
 	"keypulse/internal/broker"
 	"keypulse/schema"
@@ -57,16 +55,12 @@ type apiKeyRequest struct {
 
 // newAPIKey makes a key and its record. The key itself is in no record and is shown once.
 func newAPIKey(secret *auth.Secret, r apiKeyRequest) (schema.APIKeyRecord, string) {
-	apiKey := auth.NewKey(rand.Reader)
 	now := time.Now()
-	record := schema.APIKeyRecord{
-		ID: uuid.Must(uuid.NewV7()).String(), Version: 1, Tenant: r.tenant, Name: r.name, HMAC: secret.Digest(apiKey).String(), Secret: secret.Fingerprint(),
-		RateLimit: r.rateLimit, Scopes: r.scopes, Status: schema.APIKeyActive, CreatedAt: schema.MillisOf(now),
-	}
+	record := schema.APIKeyRecord{Tenant: r.tenant, Name: r.name, RateLimit: r.rateLimit, Scopes: r.scopes}
 	if r.expires > 0 {
 		record.ExpiresAt = schema.MillisOf(now.Add(r.expires))
 	}
-	return record, apiKey
+	return admin.NewKey(secret, record, now)
 }
 
 // errChanged says that somebody else changed an API key first.
@@ -258,9 +252,6 @@ func printNewKey(id, apiKey string) error {
 	}{id, apiKey})
 }
 
-// maxOverlap bounds how long two keys may be valid at once: who needs longer has forgotten the old one somewhere.
-const maxOverlap = 90 * 24 * time.Hour
-
 // rotateAPIKey gives an API key a new secret under the same id. The old one stays valid until the overlap is over; one
 // that an earlier rotation has left is unknown at once.
 func rotateAPIKey(ctx context.Context, args []string) error {
@@ -276,8 +267,8 @@ func rotateAPIKey(ctx context.Context, args []string) error {
 	switch {
 	case len(rest) != 1:
 		return wrongArguments("apikey rotate")
-	case overlap < 0 || overlap > maxOverlap:
-		return usagef("--overlap is %v: must be 0 to %v", overlap, maxOverlap)
+	case overlap < 0 || overlap > admin.MaxOverlap:
+		return usagef("--overlap is %v: must be 0 to %v", overlap, admin.MaxOverlap)
 	}
 	return withKeys(ctx, s, func(ctx context.Context, c *broker.Client, secret *auth.Secret, table *auth.Table) error {
 		entry := table.Get(rest[0])
@@ -293,7 +284,7 @@ func rotateAPIKey(ctx context.Context, args []string) error {
 		if err := table.CheckSecret(); err != nil {
 			return fmt.Errorf("rotate API key: %w; name the right one with --secret-file", err)
 		}
-		record, apiKey := rotated(entry.Record, secret, time.Now().Add(overlap))
+		record, apiKey := admin.Rotate(secret, entry.Record, time.Now().Add(overlap))
 		if _, err := putAPIKey(ctx, c, table, record); err != nil {
 			return err
 		}
@@ -303,13 +294,4 @@ func rotateAPIKey(ctx context.Context, args []string) error {
 		fmt.Printf("id       %s\ntenant   %s\nAPI key  %s\n\nIt is shown only now. The old one is valid until %s.\n", record.ID, record.Tenant, apiKey, record.PreviousUntil)
 		return nil
 	})
-}
-
-// rotated is the next version of r, with a new key, and that key.
-func rotated(r schema.APIKeyRecord, secret *auth.Secret, until time.Time) (schema.APIKeyRecord, string) {
-	apiKey := auth.NewKey(rand.Reader)
-	r.Version++
-	r.PreviousHMAC, r.PreviousUntil = r.HMAC, schema.MillisOf(until)
-	r.HMAC, r.Secret = secret.Digest(apiKey).String(), secret.Fingerprint()
-	return r, apiKey
 }

@@ -89,6 +89,7 @@ func newInstance(t *testing.T) *instance {
 		"KEYPULSE_CLICKHOUSE_NATIVE_LISTEN=" + freeAddress(t),
 		"KEYPULSE_CLICKHOUSE_HTTP_LISTEN=" + freeAddress(t),
 		"KEYPULSE_LOG_LEVEL=warn",
+		"KEYPULSE_ADMIN_LISTEN=" + freeAddress(t),
 	}}
 }
 

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"keypulse/ingest"
+	"keypulse/internal/admin"
 	"keypulse/internal/auth"
 	"keypulse/internal/broker"
 	"keypulse/internal/httpapi"
@@ -40,6 +41,7 @@ type node struct {
 	registry    *prometheus.Registry
 	take        auth.TakeFunc // of the rate limits
 	server      *httpapi.Server
+	secret      *auth.Secret
 	stream      *stream.Hub  // of query; nil without it
 	dsn         string       // of ClickHouse
 	db          driver.Conn  // a pool that all roles share
@@ -114,7 +116,7 @@ func (n *node) followRules() error {
 
 // followKeys keeps the table of API keys up to date.
 func (n *node) followKeys(secret *auth.Secret) error {
-	n.keys = auth.NewTable(secret)
+	n.secret, n.keys = secret, auth.NewTable(secret)
 	if err := n.follow("API keys", schema.TopicAPIKeys, n.keys.Apply); err != nil {
 		return err
 	}
@@ -187,6 +189,39 @@ func (n *node) newServer() {
 	if n.keys != nil {
 		n.server.AddCheck("secret", n.checkKeys)
 	}
+}
+
+// defaultAdminListen is where the admin API is, unless told otherwise.
+const defaultAdminListen = "127.0.0.1:8081"
+
+// serveAdmin serves the admin API on a listener of its own. Where nobody has named its address and the usual one is
+// taken, the node goes without: a second installation on a machine must not fail for it.
+func (n *node) serveAdmin() error {
+	address := n.settings.AdminListen
+	if address == "off" {
+		return nil
+	}
+	if address == "" {
+		address = defaultAdminListen
+	}
+	l, err := (&net.ListenConfig{}).Listen(n.ctx, "tcp", address)
+	if err != nil && n.settings.AdminListen == "" {
+		n.log.Warn("there is no admin API: its usual address is taken; name another one with --admin-listen", zap.String("address", address), zap.Error(err))
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("listen for the admin API: %w", err)
+	}
+	log := n.log.Named("admin")
+	server := httpapi.New(httpapi.Config{Log: log, Auth: httpapi.Authenticate(n.keys, n.take, time.Now), Refuse: n.refuse})
+	admin.New(admin.Config{Keys: n.keys, Secret: n.secret, Append: n.appendAPIKey, Log: log}).Register(server.App())
+	n.serveOn("admin API", server, l)
+	return nil
+}
+
+// appendAPIKey writes a version of an API key to the log.
+func (n *node) appendAPIKey(ctx context.Context, r schema.APIKeyRecord) (int64, error) {
+	return appendControl(ctx, n.client, schema.TopicAPIKeys, []byte(r.ID), r)
 }
 
 // addIngest runs the ingest role.
@@ -273,19 +308,7 @@ func (n *node) listen() (net.Listener, error) {
 
 // serve answers HTTP on top of all parts: it stops first, when the requests that run have been answered.
 func (n *node) serve(l net.Listener) {
-	n.start("HTTP server", func(ctx context.Context) error {
-		served := make(chan error, 1)
-		go func() { served <- n.server.Serve(l) }()
-		select {
-		case err := <-served:
-			return err
-		case <-ctx.Done():
-		}
-		deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout/2)
-		defer cancel()
-		err := n.server.Shutdown(deadline)
-		return errors.Join(err, <-served)
-	})
+	n.serveOn("HTTP server", n.server, l)
 	if n.stream != nil {
 		n.onStop("open streams", func(context.Context) error {
 			n.stream.End()
@@ -293,4 +316,21 @@ func (n *node) serve(l net.Listener) {
 		})
 	}
 	n.log.Info("listening", zap.Stringer("address", l.Addr()))
+}
+
+// serveOn runs an HTTP server until the parts above it have stopped.
+func (n *node) serveOn(name string, server *httpapi.Server, l net.Listener) {
+	n.start(name, func(ctx context.Context) error {
+		served := make(chan error, 1)
+		go func() { served <- server.Serve(l) }()
+		select {
+		case err := <-served:
+			return err
+		case <-ctx.Done():
+		}
+		deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout/2)
+		defer cancel()
+		err := server.Shutdown(deadline)
+		return errors.Join(err, <-served)
+	})
 }

@@ -78,6 +78,11 @@ func (n *node) startRole(r role) error {
 	}
 	n.newServer()
 	r.add(n)
+	if r.name == "query" {
+		if err := n.serveAdmin(); err != nil {
+			return errors.Join(err, l.Close())
+		}
+	}
 	n.serve(l)
 	return nil
 }

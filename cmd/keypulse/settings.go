@@ -19,11 +19,13 @@ import (
 // settings are what every command can be told: by flag, by KEYPULSE_* variable, or in a file of such variables, in this
 // order. A flag --kafka-listen and a variable KEYPULSE_KAFKA_LISTEN are the same setting.
 type settings struct {
-	Data       string
-	Listen     string
-	SecretFile string
-	LogLevel   string
-	LogFormat  string
+	Data   string
+	Listen string
+	// AdminListen is "" for the usual address, where it is free.
+	AdminListen string
+	SecretFile  string
+	LogLevel    string
+	LogFormat   string
 
 	KafkaListen   string
 	KafkaBrokers  string
@@ -84,6 +86,7 @@ func (s *settings) fileFlags(fs *flag.FlagSet) {
 
 func (s *settings) apiFlags(fs *flag.FlagSet) {
 	fs.StringVar(&s.Listen, "listen", "127.0.0.1:8080", "`address` of the HTTP API, of health and of metrics")
+	fs.StringVar(&s.AdminListen, "admin-listen", "", "`address` of the admin API of up and query, or off (default 127.0.0.1:8081, where that is free)")
 }
 
 func (s *settings) logFlags(fs *flag.FlagSet) {

@@ -87,6 +87,9 @@ func (n *node) up(out io.Writer) error {
 	if err := n.startStore(dsn, engineReady); err != nil {
 		return errors.Join(err, l.Close())
 	}
+	if err := n.serveAdmin(); err != nil {
+		return errors.Join(err, l.Close())
+	}
 	n.serve(l)
 	greet(out, n.settings, apiKey)
 	return nil

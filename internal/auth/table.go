@@ -2,6 +2,7 @@ package auth
 
 import (
 	"cmp"
+	"context"
 	"crypto/subtle"
 	"encoding/hex"
 	"errors"
@@ -49,6 +50,8 @@ type Table struct {
 	mu sync.RWMutex // guards the following
 	// byID is for people and for Apply; requests never touch it.
 	byID map[string]*Entry
+	// grown is closed when rev has grown; nil while nobody waits.
+	grown chan struct{}
 }
 
 // Entry is one version of an API key. It never changes.
@@ -77,7 +80,7 @@ func (t *Table) Apply(offset int64, key, value []byte) error {
 	if offset < t.rev.Load() {
 		return nil
 	}
-	defer t.rev.Store(offset + 1) // after the entry can be found
+	defer t.grow(offset + 1) // after the entry can be found
 	e, err := decodeEntry(key, value)
 	if err == nil {
 		err = t.put(e)
@@ -86,6 +89,37 @@ func (t *Table) Apply(offset int64, key, value []byte) error {
 		return fmt.Errorf("apply api key %q at offset %d: %w", key, offset, err)
 	}
 	return nil
+}
+
+func (t *Table) grow(rev int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.rev.Store(rev)
+	if t.grown != nil {
+		close(t.grown)
+		t.grown = nil
+	}
+}
+
+// Wait returns when the table has read everything below rev, or ctx's error.
+func (t *Table) Wait(ctx context.Context, rev int64) error {
+	for {
+		t.mu.Lock()
+		if t.rev.Load() >= rev {
+			t.mu.Unlock()
+			return nil
+		}
+		if t.grown == nil {
+			t.grown = make(chan struct{})
+		}
+		grown := t.grown
+		t.mu.Unlock()
+		select {
+		case <-grown:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for API keys up to %d: %w", rev, context.Cause(ctx))
+		}
+	}
 }
 
 func decodeEntry(key, value []byte) (*Entry, error) {
@@ -213,15 +247,16 @@ func (t *Table) replace(d Digest, e *Entry) {
 }
 
 // Lookup finds the API key that was presented, without "Bearer ". The error is [ErrUnknown], or one that wraps
-// [ErrRefused], and then the entry is there for the log. The time that it takes says nothing about other keys: maps are
-// asked by HMAC only, and the last comparison is constant-time. It allocates nothing and keeps no reference.
+// [ErrRefused], and then the entry is there for the log. The time that it takes says nothing about other keys: what is
+// presented, well formed or not, costs one HMAC and one look-up by it, and the last comparison is constant-time. It allocates nothing and keeps no reference.
 func (t *Table) Lookup(presented string, now time.Time) (*Entry, error) {
-	if !ParseKey(presented) {
-		return nil, ErrUnknown
+	wellFormed := ParseKey(presented)
+	if !wellFormed {
+		presented = presented[:min(len(presented), keyLen)] // no more work than for a key
 	}
 	digest := t.secret.Digest(presented)
 	e := t.find(digest)
-	if e == nil {
+	if e == nil || !wellFormed {
 		return nil, ErrUnknown
 	}
 	if subtle.ConstantTimeCompare(e.digest[:], digest[:]) == 1 {

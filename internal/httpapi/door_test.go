@@ -74,6 +74,36 @@ func TestRateLimitHeaders(t *testing.T) {
 	f("GET", "/api/ok", k.limited, 200, "2 0 30")
 }
 
+// Whatever is wrong with a key, the answer is the same to the byte, but for the request's id: a 401 tells nobody how
+// near he was.
+func TestEvery401IsAlike(t *testing.T) {
+	ts := start(t, nil, errorRoutes)
+	k := ts.keys
+	answer := func(headers ...string) string {
+		t.Helper()
+		r := ts.send("GET", "/api/events", "", "", append(headers, "X-Request-Id: the-same")...)
+		if r.StatusCode != 401 {
+			t.Errorf("%q: %d", headers, r.StatusCode)
+		}
+		r.Header.Del("Date")
+		return fmt.Sprint(r.Header, r.body)
+	}
+	want := answer()
+	for _, token := range []string{
+		"", "x", "kp_live_", k.unknown, k.full[:len(k.full)-1], k.full + "0", k.full[:len(k.full)-1] + "!", k.full[:20] + k.unknown[20:],
+		strings.ToLower(k.full), strings.Repeat("k", 4000), k.full + "," + k.full,
+	} {
+		if got := answer("Authorization: Bearer " + token); got != want {
+			t.Errorf("%.60q: %s, want %s", token, got, want)
+		}
+	}
+	for _, header := range []string{"Authorization: Basic " + k.full, "Authorization: " + k.full, "Authorization:", "X-Api-Key: " + k.full} {
+		if got := answer(header); got != want {
+			t.Errorf("%.60q: %s, want %s", header, got, want)
+		}
+	}
+}
+
 func TestBearer(t *testing.T) {
 	ts := start(t, nil, errorRoutes)
 	k := ts.keys.full

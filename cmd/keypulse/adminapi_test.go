@@ -1,0 +1,148 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// adminOf is a client of an instance's admin API with a new admin key of a tenant.
+func adminOf(t *testing.T, in *instance, tenant string) *instance {
+	t.Helper()
+	var made struct {
+		APIKey string `json:"api_key"`
+	}
+	text := output(t, in.settings, "apikey", "create", "--tenant", tenant, "--name", "admin", "--scopes", "admin", "--rate-limit", "0", "--json")
+	if err := json.Unmarshal([]byte(text), &made); err != nil {
+		t.Fatal(err)
+	}
+	for _, setting := range in.settings {
+		if address, ok := strings.CutPrefix(setting, "KEYPULSE_ADMIN_LISTEN="); ok {
+			return &instance{t: t, url: "http://" + address, apiKey: made.APIKey}
+		}
+	}
+	t.Fatal("no admin listener")
+	return nil
+}
+
+// adminKey is an API key as the admin API shows it.
+type adminKey struct {
+	ID            string
+	Version       int64
+	Name          string
+	RateLimit     int `json:"rate_limit"`
+	Scopes        []string
+	Status        string
+	PreviousUntil *string `json:"previous_until"`
+	APIKey        string  `json:"api_key"`
+}
+
+// ask sends a request that must be answered so, and reads the API key in the answer.
+func (in *instance) ask(method, path, body string, status int) (k adminKey) {
+	in.t.Helper()
+	r := in.call(method, path, body)
+	if r.status != status {
+		in.t.Fatalf("%s %s %s: %d %s, want %d", method, path, body, r.status, r.body, status)
+	}
+	if strings.Contains(string(r.body), "hmac") {
+		in.t.Errorf("%s %s shows an HMAC: %s", method, path, r.body)
+	}
+	_ = json.Unmarshal(r.body, &k)
+	return k
+}
+
+func TestAdminAPI(t *testing.T) {
+	in := upAndReady(t)
+	const keys = "/api/admin/api-keys"
+	a := adminOf(t, in, "demo")
+	other := adminOf(t, in, "other")
+	awaitKey(t, a, http.StatusOK)
+	awaitKey(t, other, http.StatusOK)
+
+	made := a.ask("POST", keys, `{"name": "made by API", "rate_limit": 7, "scopes": ["read"]}`, http.StatusCreated)
+	if made.Version != 1 || made.RateLimit != 7 || made.Status != "active" || len(made.Scopes) != 1 || made.APIKey == "" {
+		t.Errorf("made %+v", made)
+	}
+	own := keys + "/" + made.ID
+	client := &instance{t: t, url: in.url, apiKey: made.APIKey}
+	if r := client.call("GET", "/api/events?limit=1", ""); r.status != 200 || r.header.Get("X-RateLimit-Limit") != "7" {
+		t.Errorf("the new key: %d, limit %s", r.status, r.header.Get("X-RateLimit-Limit"))
+	}
+	if shown := a.ask("GET", own, "", 200); shown.APIKey != "" || shown.Name != "made by API" {
+		t.Errorf("shown %+v", shown)
+	}
+
+	changed := a.ask("PATCH", own, `{"version": 1, "rate_limit": 3, "name": "renamed"}`, 200)
+	if changed.Version != 2 || changed.RateLimit != 3 || changed.Name != "renamed" || changed.Scopes[0] != "read" {
+		t.Errorf("changed %+v", changed)
+	}
+	a.ask("PATCH", own, `{"version": 1, "rate_limit": 4}`, http.StatusConflict)
+	if r := client.call("GET", "/api/events?limit=1", ""); r.header.Get("X-RateLimit-Limit") != "3" || r.header.Get("X-RateLimit-Remaining") != "1" {
+		t.Errorf("after the change: %v", r.header)
+	}
+	a.ask("PATCH", own, `{"version": 2, "rate_limit": 0}`, 200)
+
+	rotated := a.ask("POST", own+"/rotate", `{"overlap_seconds": 3600}`, 200)
+	if rotated.APIKey == "" || rotated.APIKey == made.APIKey || rotated.PreviousUntil == nil {
+		t.Errorf("rotated %+v", rotated)
+	}
+	awaitStatus(t, in, made.APIKey, 200)
+	awaitStatus(t, in, rotated.APIKey, 200)
+
+	a.ask("PATCH", own, `{"version": 4, "status": "inactive"}`, 200)
+	awaitStatus(t, in, rotated.APIKey, http.StatusForbidden)
+	a.ask("PATCH", own, `{"version": 5, "status": "active"}`, 200)
+	awaitStatus(t, in, rotated.APIKey, 200)
+	a.ask("POST", own+"/revoke", "", 200)
+	a.ask("POST", own+"/revoke", "", 200)
+	awaitStatus(t, in, rotated.APIKey, http.StatusForbidden)
+	a.ask("POST", own+"/rotate", "", http.StatusConflict)
+
+	t.Run("another tenant's keys are not there", func(t *testing.T) {
+		other.t = t
+		for _, path := range []string{"GET " + own, "PATCH " + own, "POST " + own + "/rotate", "POST " + own + "/revoke"} {
+			method, path, _ := strings.Cut(path, " ")
+			other.ask(method, path, `{}`, http.StatusNotFound)
+		}
+		if r := other.call("GET", keys, ""); strings.Contains(string(r.body), made.ID) || strings.Count(string(r.body), `"id"`) != 1 {
+			t.Errorf("the other tenant sees %s", r.body)
+		}
+	})
+	t.Run("who may not", func(t *testing.T) {
+		for key, status := range map[string]int{in.apiKey: 403, "": 401, "kp_live_x": 401} {
+			stranger := &instance{t: t, url: a.url, apiKey: key}
+			stranger.ask("GET", keys, "", status)
+			stranger.ask("POST", keys, `{"name": "x"}`, status)
+		}
+		if r := (&instance{t: t, url: in.url, apiKey: a.apiKey}).call("GET", keys, ""); r.status != 404 {
+			t.Errorf("the clients' listener answers %d", r.status)
+		}
+	})
+	t.Run("what is wrong", func(t *testing.T) {
+		a.t = t
+		for _, body := range []string{
+			`{}`, `{"name": ""}`, `{"name": "x", "rate_limit": -1}`, `{"name": "x", "scopes": []}`, `{"name": "x", "scopes": ["root"]}`,
+			`{"name": "x", "tenant": "other"}`, `{"name": "x", "expires_at": "2020-01-01T00:00:00Z"}`, `{"name": 1}`, `[]`, `{`,
+		} {
+			a.ask("POST", keys, body, http.StatusBadRequest)
+		}
+		a.ask("POST", own+"x/rotate", `{"overlap_seconds": 1}`, http.StatusNotFound)
+		fresh := a.ask("POST", keys, `{"name": "x"}`, http.StatusCreated)
+		for _, overlap := range []int{-1, 90*24*3600 + 1} {
+			a.ask("POST", keys+"/"+fresh.ID+"/rotate", `{"overlap_seconds": `+strconv.Itoa(overlap)+`}`, http.StatusBadRequest)
+		}
+	})
+}
+
+// awaitKey waits until an admin key is known.
+func awaitKey(t *testing.T, admin *instance, status int) {
+	t.Helper()
+	for range 1000 {
+		if r := admin.call("GET", "/api/admin/api-keys", ""); r.status == status {
+			return
+		}
+	}
+	t.Fatal("the admin key is not known")
+}
