@@ -18,7 +18,7 @@ import (
 
 // answerRule answers with one version of a rule.
 func (q *Query) answerRule(c *fiber.Ctx, status int, v rules.Version) error {
-	members, err := q.ruleMembers(v)
+	members, err := q.ruleMembers(httpapi.IdentityOf(c).Tenant, v)
 	if err != nil {
 		return err
 	}
@@ -26,7 +26,7 @@ func (q *Query) answerRule(c *fiber.Ctx, status int, v rules.Version) error {
 }
 
 // ruleMembers writes a version's members, without braces: the rule's own, then those of the version.
-func (q *Query) ruleMembers(v rules.Version) ([]byte, error) {
+func (q *Query) ruleMembers(tenant schema.Tenant, v rules.Version) ([]byte, error) {
 	b, err := plainRule(v.Rule)
 	if err != nil {
 		return nil, err
@@ -36,23 +36,11 @@ func (q *Query) ruleMembers(v rules.Version) ([]byte, error) {
 	b = answer.AppendTime(append(b, `,"created_at":`...), v.At)
 	b = answer.AppendString(append(b, `,"by":`...), v.By)
 	b = append(b, `,"complete_from":`...)
-	at, ok := q.completeFrom(v)
+	at, ok := q.cfg.Book.CompleteFrom(tenant, v.Program, q.cfg.RuleDelay)
 	if !ok {
 		return append(b, "null"...), nil
 	}
 	return answer.AppendTime(b, at), nil
-}
-
-// completeFrom returns the time from which every window of the version's aggregates is complete: from then on no window
-// reaches back to before the version was in force. It is a promise for the worst case. An aggregate that another rule
-// kept before is complete earlier. since_last has no window; it knows what came after the version. A version without
-// windows has none, for it is complete at once.
-func (q *Query) completeFrom(v rules.Version) (schema.Millis, bool) {
-	longest := v.Program.LongestWindow()
-	if longest == 0 {
-		return 0, false
-	}
-	return v.At + schema.Millis((q.cfg.RuleDelay+longest)/time.Millisecond), true
 }
 
 // plainRule writes a rule as JSON with no more escapes than it needs, so that && in a condition stays readable.

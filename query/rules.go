@@ -26,8 +26,9 @@ func (q *Query) listRules(c *fiber.Ctx) error {
 		return err
 	}
 	out := newPage(0, "rules", 0)
-	for _, v := range q.cfg.Book.Rules(httpapi.IdentityOf(c).Tenant) {
-		members, err := q.ruleMembers(v)
+	tenant := httpapi.IdentityOf(c).Tenant
+	for _, v := range q.cfg.Book.Rules(tenant) {
+		members, err := q.ruleMembers(tenant, v)
 		if err != nil {
 			return err
 		}

@@ -44,6 +44,7 @@ type tenantBook struct {
 	sets    map[int]*Set       // by the number of changes that are in it
 	rules   int                // of current, those in force
 	uses    map[string]int     // how many rules in force have an aggregate, by its key
+	kept    map[string]*kept   // the aggregates that enabled rules have, by key
 }
 
 // keptSets is how many sets of a tenant are kept: those in force now and a little earlier. Others are built again.
@@ -109,7 +110,7 @@ func decodeVersion(offset int64, key, value []byte) (Version, schema.Tenant, err
 func (b *Book) apply(tenant schema.Tenant, v Version) error {
 	t := b.tenants[tenant]
 	if t == nil {
-		t = &tenantBook{current: map[string]Version{}, sets: map[int]*Set{}, uses: map[string]int{}}
+		t = &tenantBook{current: map[string]Version{}, sets: map[int]*Set{}, uses: map[string]int{}, kept: map[string]*kept{}}
 	}
 	last := t.current[v.Rule.ID]
 	if v.Version != last.Version+1 || v.Deleted && (last.Version == 0 || last.Deleted) {
@@ -120,8 +121,9 @@ func (b *Book) apply(tenant schema.Tenant, v Version) error {
 	} else if err := t.fits(v.Program); err != nil {
 		return err
 	}
-	t.leave(last.Program)
 	t.enter(v.Program)
+	t.leave(last.Program)
+	t.keep(v.Program, last.Program, v.At)
 	t.current[v.Rule.ID] = v
 	t.changes = append(t.changes, v)
 	b.tenants[tenant] = t

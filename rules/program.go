@@ -75,15 +75,6 @@ func (p *Program) Rule() Rule { return p.rule }
 // Aggregates returns the aggregates of when and message, each once, in the order in which they are written.
 func (p *Program) Aggregates() []*Aggregate { return slices.Clone(p.tables.aggregates) }
 
-// LongestWindow returns the longest window of the rule's aggregates; 0 when it has none.
-func (p *Program) LongestWindow() time.Duration {
-	var longest time.Duration
-	for _, a := range p.tables.aggregates {
-		longest = max(longest, a.Window)
-	}
-	return longest
-}
-
 // WorstBytes is the most memory that the rule's aggregates take for one key, when no other rule shares them.
 func (p *Program) WorstBytes() int {
 	sum := 0

@@ -138,9 +138,6 @@ func TestWorstBytes(t *testing.T) {
 	if text, err := json.Marshal(p.Aggregates()[0]); err != nil || string(text) != `{"text":"count(\"1h\")","call":"count","window":"1h","worst_bytes":17408}` {
 		t.Errorf("%s, %v", text, err)
 	}
-	if p.LongestWindow() != day {
-		t.Errorf("longest window %v", p.LongestWindow())
-	}
 }
 
 // TestScopeServesManySets changes the set from event to event, as a partition with several tenants does.
