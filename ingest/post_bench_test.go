@@ -23,25 +23,10 @@ const benchEvent = `{"key_id":"my-signing-key-01","event_type":"signing_request"
 func BenchmarkPost(b *testing.B) {
 	u := brokertest.StartUnreliable(b, 1)
 	n := startNode(b, u.Addr, nil)
-	empty := fiber.New(fiber.Config{DisableStartupMessage: true})
-	empty.Post("/api/events", func(c *fiber.Ctx) error { return c.SendStatus(fiber.StatusAccepted) })
-	l, err := (&net.ListenConfig{}).Listen(b.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
-	served := make(chan error, 1)
-	go func() { served <- empty.Listener(l) }()
-	b.Cleanup(func() {
-		if err := empty.Shutdown(); err != nil {
-			b.Error(err)
-		}
-		if err := <-served; err != nil {
-			b.Error(err)
-		}
-	})
+	empty := serveEmpty(b)
 	request := fmt.Sprintf("POST /api/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\n"+
 		"Prefer: respond-async\r\nContent-Length: %d\r\n\r\n%s", n.apiKey, len(benchEvent), benchEvent)
-	for name, addr := range map[string]string{"fiber-empty": l.Addr().String(), "post": strings.TrimPrefix(n.url, "http://")} {
+	for name, addr := range map[string]string{"fiber-empty": empty, "post": strings.TrimPrefix(n.url, "http://")} {
 		b.Run(name+"/one", func(b *testing.B) {
 			b.ReportAllocs()
 			c := dial(b, addr)
@@ -59,6 +44,28 @@ func BenchmarkPost(b *testing.B) {
 			})
 		})
 	}
+}
+
+// serveEmpty serves a handler that does nothing and returns its address.
+func serveEmpty(b *testing.B) string {
+	b.Helper()
+	empty := fiber.New(fiber.Config{DisableStartupMessage: true})
+	empty.Post("/api/events", func(c *fiber.Ctx) error { return c.SendStatus(fiber.StatusAccepted) })
+	l, err := (&net.ListenConfig{}).Listen(b.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- empty.Listener(l) }()
+	b.Cleanup(func() {
+		if err := empty.Shutdown(); err != nil {
+			b.Error(err)
+		}
+		if err := <-served; err != nil {
+			b.Error(err)
+		}
+	})
+	return l.Addr().String()
 }
 
 // benchConn is a client's connection that costs little itself.
