@@ -5,6 +5,7 @@
 GO      ?= go
 TOOLS   := bin/tools
 ENGINE  := deploy/engine/node_modules/.fetched
+KAFKA   := internal/broker/brokertest/kafka/target/.fetched
 TESTED  := ./...
 
 GOFUMPT_VERSION  := v0.12.0
@@ -48,14 +49,25 @@ race: engine test-tools ## the same under the race detector, where goroutines me
 soak: engine test-tools ## run the same tests with full counts
 	KEYPULSE_SOAK=1 $(GO) test -timeout 12h $(TESTED)
 
+# What Apache Kafka may answer differently from the embedded broker. -p 1: each package has a broker of its own.
+.PHONY: test-kafka
+test-kafka: engine test-tools $(KAFKA) ## run the tests of the log against Apache Kafka (needs Java 17 and Maven)
+	KEYPULSE_TEST_BROKER=kafka $(GO) test -count 1 -p 1 -timeout 9m ./internal/broker ./internal/judged ./processor ./sink
+	KEYPULSE_TEST_BROKER=kafka $(GO) test -count 1 -timeout 5m -run 'EveryIngestNode|TwoWriters|MigrateTwice|ClickHouseAway' ./cmd/keypulse
+
+$(KAFKA): internal/broker/brokertest/kafka/pom.xml
+	@command -v java >/dev/null && command -v mvn >/dev/null || { echo "Java 17 or Maven is missing: install them (Debian: apt-get install openjdk-17-jre-headless maven), then run make again." >&2; exit 1; }
+	@mvn -q -B -f $< dependency:copy-dependencies -DoutputDirectory=target/jars -DincludeScope=runtime
+	@touch $@
+
 .PHONY: bench
 bench: engine ## run the benchmarks of the parts
 	$(GO) test -run '^$$' -bench . -benchmem $(TESTED)
 
-# The tests run the README's snippets, in the languages that users have them in.
+# The tests run the README's snippets, in the languages that users have them in, and read the log with kcat.
 .PHONY: test-tools
 test-tools:
-	@for tool in curl python3 node; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	@for tool in curl kcat python3 node; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
 	if [ -n "$$missing" ]; then \
 		packages=$$(echo $$missing | sed 's/\bnode\b/nodejs/'); \
 		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -97,7 +98,9 @@ type history struct {
 	rev    int64
 	now    schema.Millis
 	ends   [partitions]int64
-	pace   time.Duration // between two batches, so that a test has time to disturb who reads them
+	count  atomic.Int64 // of events
+	mark   int64        // write calls marked once when so many events are there
+	marked func()
 }
 
 func newHistory(t testing.TB, c *broker.Client) *history {
@@ -145,7 +148,10 @@ func (h *history) write(n int) {
 		}
 		h.ends[p] += int64(len(batch))
 		n -= len(batch)
-		time.Sleep(h.pace)
+		if h.count.Add(int64(len(batch))) >= h.mark && h.marked != nil {
+			h.marked()
+			h.marked = nil
+		}
 	}
 }
 
@@ -161,8 +167,8 @@ func (h *history) writeAll(events int) {
 	h.write(events - 2*(events/3))
 }
 
-// writeIn writes the same kind of history in segments, and calls before ahead of each.
-func (h *history) writeIn(segments, events int, before func()) {
+// writeIn writes the same kind of history in segments, and calls before ahead of each, and amid in its middle.
+func (h *history) writeIn(segments, events int, before, amid func()) {
 	h.t.Helper()
 	for i := range segments {
 		switch i {
@@ -174,8 +180,11 @@ func (h *history) writeIn(segments, events int, before func()) {
 		case 2 * segments / 3:
 			h.rule("busy", `count("30s") > 30`, 2, time.Minute)
 		}
+		n := events / segments
 		before()
-		h.write(events / segments)
+		h.write(n / 2)
+		amid()
+		h.write(n - n/2)
 	}
 }
 
@@ -195,14 +204,6 @@ func (h *history) judged() (n int64) {
 			h.t.Fatal(err)
 		}
 		n += v.To
-	}
-	return n
-}
-
-// written is how many events there are.
-func (h *history) written() (n int64) {
-	for _, end := range h.ends {
-		n += end
 	}
 	return n
 }
@@ -300,23 +301,32 @@ func difference(got, want []schema.Exception) string {
 	return "one is longer"
 }
 
-// TestKilledProcessorsDecideTheSame kills processors with SIGKILL while they judge what is being written.
+// TestKilledProcessorsDecideTheSame kills processors with SIGKILL while they judge what is being written: each after it has
+// judged some of a segment, at a random event of the segment's second half. A kill counts as one in the middle of the work when
+// events were there that the processor had not judged.
 func TestKilledProcessorsDecideTheSame(t *testing.T) {
 	kills, events := soak(6, 100), soak(12_000, 200_000)
-	want := undisturbedBy(t, func(h *history) { h.writeIn(kills, events, func() {}) })
+	want := undisturbedBy(t, func(h *history) { h.writeIn(kills, events, func() {}, func() {}) })
 	addr := brokertest.StartBroker(t)
 	c, log := brokertest.Open(t, addr, partitions)
 	h := newHistory(t, c)
-	h.pace = 200 * time.Microsecond
 	random := rand.New(rand.NewPCG(3, 3))
-	inside := 0
-	var killing sync.WaitGroup
-	h.writeIn(kills, events, func() {
+	var (
+		child    *exec.Cmd
+		caughtUp int64
+		killing  sync.WaitGroup
+		there    int64 // events, when the kill came
+		inside   int
+	)
+	bury := func() {
 		killing.Wait()
-		if h.judged() < h.written() {
+		if h.judged() < there {
 			inside++
 		}
-		child := exec.Command(os.Args[0])
+	}
+	h.writeIn(kills, events, func() {
+		bury()
+		child = exec.Command(os.Args[0])
 		child.Env = append(os.Environ(), childBroker+"="+addr)
 		child.Stderr = os.Stderr
 		if err := child.Start(); err != nil {
@@ -325,22 +335,26 @@ func TestKilledProcessorsDecideTheSame(t *testing.T) {
 		for p := range int32(partitions) {
 			h.verdicts(p) // it owns the partitions and has caught up
 		}
-		before, delay := h.judged(), time.Duration(random.IntN(8000))*time.Microsecond
-		killing.Go(func() {
-			for h.judged() == before {
-				time.Sleep(100 * time.Microsecond)
-			}
-			time.Sleep(delay) // the moment of the kill is anyone's guess
-			_ = child.Process.Kill()
-			if err := child.Wait(); err == nil || child.ProcessState.ExitCode() >= 0 {
-				t.Errorf("the processor ended by itself: %v", err)
-			}
-		})
+		caughtUp = h.judged()
+	}, func() {
+		for h.judged() == caughtUp {
+			time.Sleep(100 * time.Microsecond)
+		}
+		left := int64(events / kills / 2)
+		h.mark = h.count.Load() + left/8 + random.Int64N(left/2)
+		delay := time.Duration(random.IntN(1000)) * time.Microsecond // what the processor does just then is anyone's guess
+		h.marked = func() {
+			killing.Go(func() {
+				time.Sleep(delay)
+				there = h.count.Load()
+				_ = child.Process.Kill()
+				if err := child.Wait(); err == nil || child.ProcessState.ExitCode() >= 0 {
+					t.Errorf("the processor ended by itself: %v", err)
+				}
+			})
+		}
 	})
-	killing.Wait()
-	if h.judged() < h.written() {
-		inside++
-	}
+	bury()
 	t.Logf("%d of %d kills came before the processor had judged what there was", inside, kills)
 	if inside < kills/2 {
 		t.Errorf("only %d of %d kills came before the processor had judged what there was", inside, kills)
@@ -402,7 +416,7 @@ func TestPausedProcessorWakesAndDecidesTheSame(t *testing.T) {
 // TestMembersComeAndGoAndDecideTheSame has a second processor join and leave while events are written.
 func TestMembersComeAndGoAndDecideTheSame(t *testing.T) {
 	changes, events := soak(8, 60), soak(6000, 100_000)
-	want := undisturbedBy(t, func(h *history) { h.writeIn(changes, events, func() {}) })
+	want := undisturbedBy(t, func(h *history) { h.writeIn(changes, events, func() {}, func() {}) })
 	addr := brokertest.StartBroker(t)
 	c, log := brokertest.Open(t, addr, partitions)
 	h := newHistory(t, c)
@@ -418,7 +432,7 @@ func TestMembersComeAndGoAndDecideTheSame(t *testing.T) {
 			leave = start(t, c, log)
 		}
 		visiting = !visiting
-	})
+	}, func() {})
 	h.compare(want)
 	leave()
 }

@@ -2,6 +2,7 @@ package answer
 
 import (
 	"strconv"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -75,8 +76,23 @@ func appendStringOrNull(b []byte, s string) []byte {
 // AppendString appends s as a JSON string. Bytes that are not UTF-8 become U+FFFD: a list with one odd character
 // reads better than no list.
 func AppendString(b []byte, s string) []byte {
+	if isPlain(s) { // nearly always
+		b = append(b, '"')
+		b = append(b, s...)
+		return append(b, '"')
+	}
 	quoted, _ := jsontext.AppendQuote(b, s) // its error says only that it replaced such bytes
 	return quoted
+}
+
+// isPlain reports whether s stands in JSON as it is.
+func isPlain(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
 }
 
 // AppendTime appends m as a JSON string in [schema.MillisLayout].

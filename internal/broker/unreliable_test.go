@@ -104,7 +104,7 @@ func (o *outcomes) verify(t *testing.T, c *broker.Client, partitions int32) {
 func TestProduceOverABadNetwork(t *testing.T) {
 	const partitions, callers = 4, 12
 	total := soak(1500, 100_000)
-	u := brokertest.StartUnreliable(t, 7)
+	u := brokertest.StartNetwork(t, 7)
 	c, _ := brokertest.Open(t, u.Addr, partitions)
 	p := broker.NewProducer(c, schema.TopicEvents, partitions, hasty())
 	run(t, p.Run)
@@ -176,7 +176,7 @@ func TestProduceOverABadNetwork(t *testing.T) {
 
 // TestReadOverABadNetwork reads a partition while answers are cut and delayed: no gap, no repeat, nothing missing.
 func TestReadOverABadNetwork(t *testing.T) {
-	u := brokertest.StartUnreliable(t, 11)
+	u := brokertest.StartNetwork(t, 11)
 	c, _ := brokertest.Open(t, u.Addr, 1)
 	a := broker.NewAppend(c, schema.TopicEvents, 0, broker.DefaultProducerConfig())
 	const batches = 200

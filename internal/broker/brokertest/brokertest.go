@@ -1,4 +1,6 @@
-// Package brokertest gives tests a real embedded broker with KeyPulse's topics.
+// Package brokertest gives tests a real broker with KeyPulse's topics: the embedded one, or, with KEYPULSE_TEST_BROKER=kafka,
+// Apache Kafka. What a test asks of [Start], [StartBroker] or [StartNetwork] holds for both; [StartUnreliable] dictates
+// answers, so its broker is always the embedded one, and [StartKafka]'s is never.
 package brokertest
 
 import (
@@ -13,15 +15,18 @@ import (
 // sessionTimeout is short, so that a group soon forgets a member that a test has killed.
 const sessionTimeout = 600 * time.Millisecond
 
-// Start runs a broker in a folder of the test and returns a client and the log's incarnation.
+// Start runs a broker as [StartBroker] does and returns a client and the log's incarnation.
 func Start(t testing.TB, partitions int32) (*broker.Client, schema.LogRecord) {
 	t.Helper()
 	return Open(t, StartBroker(t), partitions)
 }
 
-// StartBroker runs a broker in a folder of the test and returns its address.
+// StartBroker runs a broker that has no topics yet and returns its address.
 func StartBroker(t testing.TB) string {
 	t.Helper()
+	if useKafka(t) {
+		return sharedKafka(t).Addr
+	}
 	e, err := broker.StartEmbedded(broker.EmbeddedConfig{Dir: t.TempDir(), Listen: "127.0.0.1:0", MinSessionTimeout: sessionTimeout})
 	if err != nil {
 		t.Fatal(err)
