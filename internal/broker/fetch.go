@@ -73,6 +73,11 @@ func exchange(rw io.ReadWriter, request, buf []byte) ([]byte, error) {
 	if _, err := rw.Write(request); err != nil {
 		return buf, err
 	}
+	return readAnswer(rw, buf)
+}
+
+// readAnswer reads an answer into buf, which grows as needed.
+func readAnswer(rw io.Reader, buf []byte) ([]byte, error) {
 	var size [4]byte
 	if _, err := io.ReadFull(rw, size[:]); err != nil {
 		return buf, err

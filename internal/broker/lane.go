@@ -4,13 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math"
-	"sync/atomic"
 	"time"
 
 	"github.com/segmentio/kafka-go"
-	"github.com/segmentio/kafka-go/protocol"
 
 	"keypulse/internal/pause"
 	"keypulse/schema"
@@ -147,50 +144,20 @@ func (l *lane) introduce(ctx context.Context, records int32) error {
 func (l *lane) send(ctx context.Context, b *batch) (offset int64, sent bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, l.timeout/triesInTimeout)
 	defer cancel()
-	p := &parcel{bytes: b.buf}
-	res, err := l.client.kafka.RawProduce(ctx, &kafka.RawProduceRequest{
-		Topic:        string(l.topic),
-		Partition:    int(l.partition),
-		RequiredAcks: kafka.RequireAll,
-		RawRecords:   protocol.RawRecordSet{Reader: p},
-	})
-	if err != nil {
+	p := &produce{place: place{l.topic, l.partition}, client: l.client.cfg.ClientID, timeout: l.timeout / triesInTimeout, batch: b.buf}
+	if _, err := l.client.transport.RoundTrip(ctx, l.client.kafka.Addr, p); err != nil {
 		sent = !p.withdraw()
 		b.lent = b.lent || sent
 		return 0, sent, err
 	}
-	if res.Error != nil {
-		return 0, true, res.Error
+	if p.code != 0 {
+		return 0, true, p.code
 	}
-	if res.BaseOffset < 0 {
+	if p.offset < 0 {
 		return 0, true, fmt.Errorf("broker acknowledged without an offset: %w", kafka.DuplicateSequenceNumber)
 	}
-	return res.BaseOffset, true, nil
+	return p.offset, true, nil
 }
-
-// parcel is a batch on its way to a connection, which reads it at a time of its own: perhaps only when the lane has
-// given up waiting. Either the connection takes it or the lane withdraws it, so that what was not taken was never sent.
-type parcel struct {
-	bytes []byte
-	gone  atomic.Bool // taken or withdrawn
-}
-
-var errWithdrawn = errors.New("the batch was withdrawn")
-
-// withdraw reports whether no connection has taken the parcel; then none will.
-func (p *parcel) withdraw() bool { return p.gone.CompareAndSwap(false, true) }
-
-// WriteTo writes all of it to a connection's buffer.
-func (p *parcel) WriteTo(w io.Writer) (int64, error) {
-	if !p.gone.CompareAndSwap(false, true) {
-		return 0, errWithdrawn
-	}
-	n, err := w.Write(p.bytes)
-	return int64(n), err
-}
-
-// Read is never called where WriteTo can be.
-func (p *parcel) Read([]byte) (int, error) { return 0, errWithdrawn }
 
 // Final reports whether trying again cannot help: the embedded broker has failed, the generation is over, or a record is
 // larger than its topic takes.
