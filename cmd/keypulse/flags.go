@@ -96,7 +96,7 @@ func didYouMean(prefix, name string, known []string) string {
 
 // arguments are what commands take beside flags.
 var arguments = map[string]string{
-	"rules apply": "FILE…", "rules check": "FILE…", "rules test": "FILE…", "rules show": "ID", "apikey revoke": "ID", "apikey rotate": "ID",
+	"rules apply": "FILE…", "rules check": "FILE…", "rules test": "FILE…", "rules show": "ID", "apikey revoke": "ID", "analyst revoke": "NAME", "apikey rotate": "ID",
 }
 
 // usageLine is how a command is called.

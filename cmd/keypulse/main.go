@@ -33,6 +33,7 @@ func commands() []command {
 		{"sink", "run a sink: the log into ClickHouse", runSink},
 		{"query", "run a query node: every other path of the API", runQuery},
 		{"apikey", "create, list, rotate and revoke API keys", runAPIKey},
+		{"analyst", "create, list and revoke analysts: read-only users of ClickHouse", runAnalyst},
 		{"rules", "apply, check, test, list and show rules", runRules},
 		{"migrate", "make the topics and the ClickHouse tables, and end", runMigrate},
 		{"verify", "compare the ClickHouse tables with the log: what is missing, doubled, not yet there", runVerify},

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -23,6 +24,7 @@ type Engine struct {
 	files    layout
 	password string
 	lock     *os.File
+	analysts []byte // the file of analysts that the child's users were made from
 
 	mu sync.Mutex
 	// guards the following
@@ -93,18 +95,39 @@ func (e *Engine) prepare() error {
 		return err
 	}
 	e.password = password
-	return e.files.write(e.cfg, password)
+	return e.writeFiles()
+}
+
+// writeFiles makes the files that a child reads.
+func (e *Engine) writeFiles() error {
+	analysts, text, err := readAnalysts(e.files.analysts)
+	if err != nil {
+		return err
+	}
+	e.analysts = text
+	return e.files.write(e.cfg, e.password, analysts)
 }
 
 // DSN is what clickhouse-go connects with: user, password, native address, database.
-func (e *Engine) DSN() string {
+func (e *Engine) DSN() string { return dsn(e.password, e.cfg.NativeListen) }
+
+func dsn(password, listen string) string {
 	u := url.URL{
 		Scheme: "clickhouse",
-		User:   url.UserPassword(user, e.password),
-		Host:   dialAddress(e.cfg.NativeListen),
+		User:   url.UserPassword(user, password),
+		Host:   dialAddress(listen),
 		Path:   "/" + database,
 	}
 	return u.String()
+}
+
+// DSN is the same of the engine that another process runs in dir.
+func DSN(dir, nativeListen string) (string, error) {
+	password, err := os.ReadFile(filepath.Join(dir, "password"))
+	if err != nil {
+		return "", fmt.Errorf("read engine password: %w", err)
+	}
+	return dsn(strings.TrimSpace(string(password)), nativeListen), nil
 }
 
 // HTTPAddress is the host:port of the HTTP protocol.

@@ -11,15 +11,21 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/template"
+
+	"keypulse/schema"
 )
 
 // user is the engine's only user for the network; database is what its DSN names.
 const (
 	user     = "keypulse"
-	database = "keypulse"
+	database = Database
 )
+
+// Database is the engine's database.
+const Database = "keypulse"
 
 // configXML is sized for a machine of 2 cores and a few GB that KeyPulse shares with everything else.
 //
@@ -36,6 +42,9 @@ var configXML = template.Must(template.New("config.xml").Funcs(template.FuncMap{
   <path>{{xml .Data}}/</path>
   <users_config>{{xml .Users}}</users_config>
   <default_database>default</default_database>
+  <access_control_improvements>
+    <settings_constraints_replace_previous>true</settings_constraints_replace_previous>
+  </access_control_improvements>
   <timezone>UTC</timezone>
   <keep_alive_timeout>2</keep_alive_timeout>
   <logger>
@@ -79,6 +88,11 @@ var configXML = template.Must(template.New("config.xml").Funcs(template.FuncMap{
 // 127.0.0.1: it cannot be given another name. So `default` may have one session, and that one has it before the
 // ports open: nobody else gets in by that name. It may do no more than startSQL does, either. A server has no such user.
 //
+// An analyst reads the views of one tenant's database, which package store makes, and nothing else; of settings it may
+// change only max_execution_time, which Grafana sends. The views read with the rights of the tenant's reader, by whose name
+// nobody comes in: the row policies are the reader's. An analyst with rights on the tables themselves would see, past all
+// policies, what mergeTreeIndex() and mergeTreeProjection() show of other tenants.
+//
 // async_insert is on by default since 26.2 and would acknowledge rows before they are in a part. poll_interval is
 // the time in seconds after which an idle connection sees that the engine stops; the default is 10.
 var usersXML = template.Must(template.New("users.xml").Parse(`<clickhouse>
@@ -91,8 +105,28 @@ var usersXML = template.Must(template.New("users.xml").Parse(`<clickhouse>
     <own_session>
       <max_sessions_for_user>1</max_sessions_for_user>
     </own_session>
+    <analyst>
+      <readonly>1</readonly>
+      <allow_ddl>0</allow_ddl>
+      <log_queries>0</log_queries>
+      <max_execution_time>30</max_execution_time>
+      <max_memory_usage>1073741824</max_memory_usage>
+      <max_result_rows>1000000</max_result_rows>
+      <max_threads>2</max_threads>
+      <max_concurrent_queries_for_user>8</max_concurrent_queries_for_user>
+      <constraints>
+        <max_execution_time><max>60</max><changeable_in_readonly/></max_execution_time>
+      </constraints>
+    </analyst>
   </profiles>
-  <quotas><default></default></quotas>
+  <quotas>
+    <default></default>
+{{- range .Analysts}}
+    <analyst_{{.Name}}>
+      <interval><duration>60</duration><queries>1000</queries><execution_time>120</execution_time></interval>
+    </analyst_{{.Name}}>
+{{- end}}
+  </quotas>
   <users>
     <{{.User}}>
       <password_sha256_hex>{{.Digest}}</password_sha256_hex>
@@ -100,6 +134,38 @@ var usersXML = template.Must(template.New("users.xml").Parse(`<clickhouse>
       <profile>default</profile>
       <quota>default</quota>
     </{{.User}}>
+{{- range .Tenants}}{{$tenant := .}}
+    <reader_{{.}}>
+      <no_password/>
+      <networks></networks>
+      <profile>analyst</profile>
+      <quota>default</quota>
+      <databases>
+        <{{$.Database}}>
+{{- range $.Tables}}
+          <{{.}}><filter>tenant = '{{$tenant}}'</filter></{{.}}>
+{{- end}}
+        </{{$.Database}}>
+      </databases>
+      <grants>
+{{- range $.Tables}}
+        <query>GRANT SELECT ON {{$.Database}}.{{.}}</query>
+{{- end}}
+{{- range $.Views}}
+        <query>GRANT SELECT ON {{$.Database}}.{{.}}</query>
+{{- end}}
+      </grants>
+    </reader_{{.}}>
+{{- end}}
+{{- range .Analysts}}
+    <{{.Name}}>
+      <password_sha256_hex>{{.SHA256}}</password_sha256_hex>
+      <networks><ip>::/0</ip></networks>
+      <profile>analyst</profile>
+      <quota>analyst_{{.Name}}</quota>
+      <grants><query>GRANT SELECT ON "{{$.Database}}_{{.Tenant}}".*</query></grants>
+    </{{.Name}}>
+{{- end}}
 {{- if not .Server}}
     <default>
       <no_password/>
@@ -128,7 +194,7 @@ SELECT * FROM file('` + pipePath + `', 'LineAsString', 'line String') FORMAT Nul
 
 // layout is where things lie in Config.Dir.
 type layout struct {
-	data, log, config, users, start, password, lock string
+	data, log, config, users, start, password, analysts, lock string
 }
 
 func newLayout(dir string) (layout, error) {
@@ -143,6 +209,7 @@ func newLayout(dir string) (layout, error) {
 		users:    filepath.Join(dir, "users.xml"),
 		start:    filepath.Join(dir, "start.sql"),
 		password: filepath.Join(dir, "password"),
+		analysts: filepath.Join(dir, analystsFile),
 		lock:     filepath.Join(dir, "lock"),
 	}
 	if err := os.MkdirAll(l.data, 0o700); err != nil {
@@ -170,7 +237,7 @@ func (l layout) loadPassword() (string, error) {
 }
 
 // write makes the files that the engine reads at its start; they hold nothing that lasts.
-func (l layout) write(cfg Config, password string) error {
+func (l layout) write(cfg Config, password string, analysts []Analyst) error {
 	host, nativePort, _ := splitListen(cfg.NativeListen)
 	_, httpPort, _ := splitListen(cfg.HTTPListen)
 	if host == "" {
@@ -181,6 +248,7 @@ func (l layout) write(cfg Config, password string) error {
 		"Host": host, "NativePort": nativePort, "HTTPPort": httpPort,
 		"Data": l.data, "Users": l.users, "Log": l.log, "FSync": cfg.FSync, "Server": cfg.Bin != "",
 		"User": user, "Database": database, "Digest": hex.EncodeToString(digest[:]),
+		"Analysts": analysts, "Tenants": tenantsOf(analysts), "Tables": schema.AnalystTables, "Views": schema.AnalystViews,
 	}
 	for path, tmpl := range map[string]*template.Template{l.config: configXML, l.users: usersXML} {
 		var text bytes.Buffer
@@ -203,6 +271,16 @@ func writeFile(path string, text []byte) error {
 		return err
 	}
 	return os.Rename(path+".new", path)
+}
+
+// tenantsOf lists whose rows somebody reads.
+func tenantsOf(analysts []Analyst) []string {
+	tenants := make([]string, len(analysts))
+	for i, a := range analysts {
+		tenants[i] = a.Tenant
+	}
+	slices.Sort(tenants)
+	return slices.Compact(tenants)
 }
 
 func escape(text string) (string, error) {

@@ -49,6 +49,12 @@ func (e *Engine) Run(ctx context.Context) error {
 			return nil
 		}
 		e.setDown(err)
+		if errors.Is(err, errAnalysts) {
+			if err := e.writeFiles(); err != nil {
+				e.cfg.Log.Error("the analysts stay as they were", zap.Error(err))
+			}
+			continue
+		}
 		if quick++; time.Since(started) >= quickEnd {
 			quick = 1
 		}
@@ -118,11 +124,21 @@ func (e *Engine) watch(ctx context.Context, cmd *exec.Cmd, pipe *os.File, words 
 	defer greeting.Wait()
 	defer cancel()
 
-	select {
-	case err := <-ended:
-		return fmt.Errorf("engine ended: %w: %s", exitError(err), words)
-	case <-ctx.Done():
-		return e.stop(cmd, pipe, ended)
+	look := time.NewTicker(analystsEvery)
+	defer look.Stop()
+	for {
+		select {
+		case err := <-ended:
+			return fmt.Errorf("engine ended: %w: %s", exitError(err), words)
+		case <-ctx.Done():
+			return e.stop(cmd, pipe, ended)
+		case <-look.C:
+			if e.analystsChanged() {
+				e.cfg.Log.Info("the engine starts again, for the analysts have changed")
+				_ = e.stop(cmd, pipe, ended) // it says only how the child ended
+				return errAnalysts
+			}
+		}
 	}
 }
 

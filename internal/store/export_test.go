@@ -25,3 +25,9 @@ func Statements(fsys fs.FS) ([]string, error) {
 	}
 	return statements, err
 }
+
+// What a server is told of an analyst.
+var (
+	CreateStatements = Analyst.create
+	RevokeStatements = revokeAnalyst
+)
