@@ -188,3 +188,34 @@ func BenchmarkCrowded(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkRestore applies what many keys with three aggregates were written as, as a restart does.
+func BenchmarkRestore(b *testing.B) {
+	const keys = 300_000
+	set := newSet(b, "bench", `count("24h")`, `sum("24h", details.amount_usd)`, `distinct("24h", source_ip)`)
+	written := New(Config{TrackChanges: true})
+	defer written.Close()
+	var bodies [][]byte
+	for i := range 2 * keys {
+		e := benchEvent(uint64(i % keys))
+		e.CreatedAt += schema.Millis(i)
+		e.SourceIP = fmt.Sprint("10.0.0.", i/keys)
+		written.Observe(set, &e)
+		if i%20_000 == 0 {
+			body, _ := written.AppendChanges(nil)
+			bodies = append(bodies, body)
+		}
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		s := New(Config{TrackChanges: true})
+		for _, body := range bodies {
+			if err := s.ApplyChanges(body); err != nil {
+				b.Fatal(err)
+			}
+		}
+		s.FinishChanges()
+		s.Close()
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*keys), "ns/key")
+}
