@@ -49,6 +49,9 @@ type bulk struct {
 var bulkBuffers = sync.Pool{New: func() any { return new(bulk) }}
 
 func (in *Ingest) postBulk(c *fiber.Ctx) error {
+	if err := httpapi.NoParams(c); err != nil {
+		return err
+	}
 	body, err := httpapi.Lines(c, BulkLimit)
 	if err != nil {
 		return err

@@ -86,6 +86,9 @@ func (in *Ingest) Run(ctx context.Context) error {
 }
 
 func (in *Ingest) postEvent(c *fiber.Ctx) error {
+	if err := httpapi.NoParams(c); err != nil {
+		return err
+	}
 	body, err := httpapi.Body(c, httpapi.DefaultBodyLimit)
 	if err != nil {
 		return err
@@ -106,6 +109,9 @@ func (in *Ingest) postEvent(c *fiber.Ctx) error {
 }
 
 func (in *Ingest) postBatch(c *fiber.Ctx) error {
+	if err := httpapi.NoParams(c); err != nil {
+		return err
+	}
 	body, err := httpapi.Body(c, httpapi.DefaultBodyLimit)
 	if err != nil {
 		return err

@@ -21,6 +21,7 @@ import (
 	"keypulse/internal/broker"
 	"keypulse/internal/broker/brokertest"
 	"keypulse/internal/httpapi"
+	"keypulse/internal/openapi/openapitest"
 	"keypulse/schema"
 )
 
@@ -61,7 +62,7 @@ func startNode(t testing.TB, addr string, edit func(*Config)) *node {
 	if edit != nil {
 		edit(&cfg)
 	}
-	n := &node{TB: t, Ingest: New(cfg), client: c, http: &http.Client{Transport: &http.Transport{}}}
+	n := &node{TB: t, Ingest: New(cfg), client: c, http: &http.Client{Transport: openapitest.Transport(t, &http.Transport{})}}
 	secret := auth.NewSecret()
 	keys := auth.NewTable(secret)
 	n.apiKey = newKey(t, secret, keys)

@@ -62,7 +62,7 @@ func TestDatabaseDown(t *testing.T) {
 	}
 	a.refuse("", http.MethodGet, "/readyz", "", http.StatusServiceUnavailable, "query")
 	a.get("demo", "/api/rules")
-	resp, err := http.DefaultClient.Do(a.request("demo", http.MethodGet, "/api/events", ""))
+	resp, err := a.http.Do(a.request("demo", http.MethodGet, "/api/events", ""))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -74,7 +74,7 @@ func TestKeysStreamed(t *testing.T) {
 	a.exec(fmt.Sprintf(`INSERT INTO landing (tenant, key_id, id, event_type, severity, created_at, log_time)
 		SELECT 'demo', leftPad(toString(number), 9, '0'), number, 'x', 'nominal', toDateTime64('2026-04-05 12:34:00', 3, 'UTC') AS at, at
 		FROM numbers(%d)`, n))
-	resp, err := http.DefaultClient.Do(a.request("demo", http.MethodGet, "/api/keys", ""))
+	resp, err := a.http.Do(a.request("demo", http.MethodGet, "/api/keys", ""))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +106,7 @@ func TestKeysStreamCut(t *testing.T) {
 		FROM numbers(300000)`)
 	req := a.request("demo", http.MethodGet, "/api/keys", "")
 	req.Header.Set("X-Request-Id", t.Name())
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := a.http.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +134,7 @@ func TestKeysStreamLeft(t *testing.T) {
 		defer leave()
 		req := a.request("demo", method, "/api/keys", "").WithContext(ctx)
 		req.Header.Set("X-Request-Id", t.Name())
-		resp, err := http.DefaultClient.Do(req)
+		resp, err := a.http.Do(req)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -24,6 +24,7 @@ import (
 	"keypulse/internal/auth"
 	"keypulse/internal/engine/enginetest"
 	"keypulse/internal/httpapi"
+	"keypulse/internal/openapi/openapitest"
 	"keypulse/internal/store"
 	"keypulse/rules"
 	"keypulse/schema"
@@ -42,6 +43,7 @@ type api struct {
 	db    driver.Conn
 	query *Query
 	url   string
+	http  *http.Client // checks every answer against the document
 	clock atomic.Int64 // milliseconds
 	keys  map[schema.Tenant]string
 }
@@ -64,7 +66,7 @@ func openDB(t testing.TB, dsn string) driver.Conn {
 
 func serveAPI(t testing.TB, db driver.Conn, change ...func(*Config)) *api {
 	t.Helper()
-	a := &api{t: t, db: db, keys: map[schema.Tenant]string{}}
+	a := &api{t: t, db: db, http: openapitest.Client(t), keys: map[schema.Tenant]string{}}
 	a.clock.Store(noon.UnixMilli())
 	cfg := Config{DB: db, Book: rules.NewBook(), Now: a.now}
 	for _, f := range change {
@@ -150,7 +152,7 @@ func (a *api) request(tenant schema.Tenant, method, path, body string) *http.Req
 // do sends a request and returns the answer's status and body.
 func (a *api) do(tenant schema.Tenant, method, path, body string) (int, []byte) {
 	a.t.Helper()
-	resp, err := http.DefaultClient.Do(a.request(tenant, method, path, body))
+	resp, err := a.http.Do(a.request(tenant, method, path, body))
 	if err != nil {
 		a.t.Fatal(err)
 	}

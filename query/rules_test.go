@@ -153,7 +153,7 @@ func TestRuleErrorsHavePlaces(t *testing.T) {
 	}
 	req := a.request("demo", http.MethodPost, "/api/rules", exportBurst)
 	req.Header.Set("Content-Type", "text/plain")
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := a.http.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}

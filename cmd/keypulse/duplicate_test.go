@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"keypulse/internal/openapi/openapitest"
 )
 
 // sent is an answer to POST, with the members that retries are about.
@@ -30,7 +32,7 @@ func (in *instance) send(path, idempotencyKey, body string) reply {
 	if idempotencyKey != "" {
 		req.Header.Set("Idempotency-Key", idempotencyKey)
 	}
-	r, err := http.DefaultClient.Do(req)
+	r, err := openapitest.Client(in.t).Do(req)
 	if err != nil {
 		in.t.Fatal(err)
 	}

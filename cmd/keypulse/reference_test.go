@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"keypulse/internal/auth"
+	"keypulse/internal/openapi/openapitest"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -224,6 +225,9 @@ func (ref *reference) send(t *testing.T, e example) (status string, headers []st
 	if body, err = io.ReadAll(resp.Body); err != nil {
 		t.Fatalf("%s: %v", e.file, err)
 	}
+	if err := openapitest.Check(ref.exchange(e, resp, body)); err != nil {
+		t.Errorf("%s: %v", e.file, err)
+	}
 	head, _, _ := strings.Cut(wire.String(), "\r\n\r\n")
 	for i, line := range strings.Split(head, "\r\n") {
 		name, _, _ := strings.Cut(line, ":")
@@ -235,6 +239,16 @@ func (ref *reference) send(t *testing.T, e example) (status string, headers []st
 	}
 	slices.Sort(headers)
 	return status, headers, body
+}
+
+// exchange is an example with its answer.
+func (ref *reference) exchange(e example, resp *http.Response, body []byte) *openapitest.Exchange {
+	x := &openapitest.Exchange{Status: resp.StatusCode, AnswerHeader: resp.Header, Answer: body}
+	if req, err := http.ReadRequest(bufio.NewReader(strings.NewReader(ref.wire(e)))); err == nil {
+		x.Method, x.Target, x.Header = req.Method, req.RequestURI, req.Header
+		x.Body, _ = io.ReadAll(req.Body) // it lies in memory
+	}
+	return x
 }
 
 // shown are the headers of an answer that the reference speaks of.

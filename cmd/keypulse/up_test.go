@@ -395,6 +395,7 @@ func TestRolesAlone(t *testing.T) {
 		}
 		return nil
 	})
+	query.client = http.DefaultClient // the document has this operation, the node does not
 	if r, err := query.try("POST", "/api/events", `{}`); err != nil || r.status != http.StatusMethodNotAllowed {
 		t.Errorf("POST on the query node: %d, %v", r.status, err)
 	}

@@ -61,12 +61,20 @@ func New(cfg Config) *Admin {
 // Register puts the routes on app.
 func (a *Admin) Register(app fiber.Router) {
 	need := httpapi.Require(auth.ScopeAdmin)
-	app.Get(Path, need, a.list)
-	app.Post(Path, need, a.create)
-	app.Get(Path+"/:id", need, a.show)
-	app.Patch(Path+"/:id", need, a.change)
-	app.Post(Path+"/:id/rotate", need, a.rotate)
-	app.Post(Path+"/:id/revoke", need, a.revoke)
+	app.Get(Path, need, noParams, a.list)
+	app.Post(Path, need, noParams, a.create)
+	app.Get(Path+"/:id", need, noParams, a.show)
+	app.Patch(Path+"/:id", need, noParams, a.change)
+	app.Post(Path+"/:id/rotate", need, noParams, a.rotate)
+	app.Post(Path+"/:id/revoke", need, noParams, a.revoke)
+}
+
+// noParams refuses parameters: no path here takes any.
+func noParams(c *fiber.Ctx) error {
+	if err := httpapi.NoParams(c); err != nil {
+		return err
+	}
+	return c.Next()
 }
 
 // NewKey makes an API key and the first version of its record. The key itself is in no record.

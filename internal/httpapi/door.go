@@ -93,7 +93,7 @@ func isRouterError(err error) bool {
 func (s *Server) fiberError(c *fiber.Ctx, err error) error {
 	e := asError(err)
 	if isRouterError(err) && e.Status == fiber.StatusNotFound && c.Path() == "/" {
-		e = NotFound("There is nothing at /. The API is under /api; /readyz tells whether it is ready, /metrics how it does.")
+		e = NotFound("There is nothing at /. The API is under /api, and /docs describes it; /readyz tells whether it is ready, /metrics how it does.")
 	}
 	if e.Status == fiber.StatusMethodNotAllowed && c.Method() == fiber.MethodOptions {
 		c.Append(fiber.HeaderAllow, fiber.MethodOptions)

@@ -24,6 +24,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"keypulse/internal/auth"
+	"keypulse/internal/openapi/openapitest"
 	"keypulse/schema"
 )
 
@@ -187,23 +188,12 @@ func (ts *testServer) checkEvery(r response, head bool) {
 	if r.Header.Get("Server") != "" {
 		ts.Errorf("banner %q", r.Header.Get("Server"))
 	}
-	if r.StatusCode < 400 || head {
-		return
+	method := http.MethodGet
+	if head {
+		method = http.MethodHead
 	}
-	var e struct {
-		Success   *bool  `json:"success"`
-		Message   string `json:"message"`
-		Code      string `json:"code"`
-		RequestID string `json:"request_id"`
-	}
-	if err := json.Unmarshal([]byte(r.body), &e); err != nil {
-		ts.Errorf("%d with the body %q: %v", r.StatusCode, r.body, err)
-	}
-	if e.Success == nil || *e.Success || e.Message == "" || e.Code == "" || e.RequestID != r.Header.Get("X-Request-Id") {
-		ts.Errorf("%d lacks the error shape: %s", r.StatusCode, r.body)
-	}
-	if r.Header.Get("Content-Type") != "application/json" {
-		ts.Errorf("%d has Content-Type %q", r.StatusCode, r.Header.Get("Content-Type"))
+	if err := openapitest.CheckFailure(&openapitest.Exchange{Method: method, Status: r.StatusCode, AnswerHeader: r.Header, Answer: []byte(r.body)}); err != nil {
+		ts.Error(err)
 	}
 }
 

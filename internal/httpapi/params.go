@@ -37,6 +37,15 @@ func Params(c *fiber.Ctx, allowed ...string) (map[string]string, error) {
 	return params, nil
 }
 
+// NoParams is [Params] for a route that takes none. It costs nothing where none is sent.
+func NoParams(c *fiber.Ctx) error {
+	if len(c.Context().URI().QueryString()) == 0 {
+		return nil
+	}
+	_, err := Params(c)
+	return err
+}
+
 // decodePair decodes name=value and says what is wrong with it.
 func decodePair(pair string) (name, value, problem string) {
 	rawName, rawValue, _ := strings.Cut(pair, "=")

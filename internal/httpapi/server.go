@@ -78,6 +78,8 @@ const (
 	pathHealthz = "/healthz"
 	pathReadyz  = "/readyz"
 	pathMetrics = "/metrics"
+	pathOpenAPI = "/openapi.json"
+	pathDocs    = "/docs"
 )
 
 // Server is an HTTP server with the API's manners. Register routes on App before Serve.
@@ -91,7 +93,7 @@ type Server struct {
 	access  *accessLog
 }
 
-// New makes a server with /healthz, /readyz and /metrics. It listens to nothing yet.
+// New makes a server with /healthz, /readyz, /metrics, /openapi.json and /docs. It listens to nothing yet.
 func New(cfg Config) *Server {
 	s := &Server{cfg: cfg.withDefaults(), conns: newConnSet()}
 	s.metrics = newMetrics(s.cfg.Registry)
@@ -109,6 +111,8 @@ func New(cfg Config) *Server {
 	s.app.Get(pathHealthz, s.healthz)
 	s.app.Get(pathReadyz, s.readyz)
 	s.app.Get(pathMetrics, s.metrics.handler())
+	s.app.Get(pathOpenAPI, s.showOpenAPI)
+	s.app.Get(pathDocs, s.showDocs)
 	return s
 }
 
