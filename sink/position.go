@@ -125,14 +125,15 @@ func (c committed) span(partition int32) *span {
 	return nil
 }
 
-// stored is the offset after the last one of a partition that the tables know: as a row, or as lost.
+// stored is the offset after the last one of a partition that the tables know: as a row, as lost, or as dropped.
 func (s *Sink) stored(ctx context.Context, partition int32) (int64, error) {
-	var last, lost uint64
-	query := fmt.Sprintf("SELECT (SELECT max(id) FROM events WHERE kafka_partition = %d), (SELECT max(last_id) FROM lost WHERE kafka_partition = %d)", partition, partition)
-	if err := s.row(ctx, query, &last, &lost); err != nil {
+	var last, lost, dropped uint64
+	query := fmt.Sprintf(`SELECT (SELECT max(id) FROM events WHERE kafka_partition = %[1]d), (SELECT max(last_id) FROM lost WHERE kafka_partition = %[1]d),
+		(SELECT max(last_id) FROM dropped WHERE kafka_partition = %[1]d)`, partition)
+	if err := s.row(ctx, query, &last, &lost, &dropped); err != nil {
 		return 0, fmt.Errorf("read how far events are stored: %w", err)
 	}
-	offset, _ := schema.SplitEventID(s.cfg.Incarnation.Base, int64(max(last, lost)))
+	offset, _ := schema.SplitEventID(s.cfg.Incarnation.Base, int64(max(last, lost, dropped)))
 	return max(offset+1, 0), nil
 }
 

@@ -23,14 +23,16 @@ const GroupID = "keypulse-sink"
 
 // Config is what a sink works with.
 type Config struct {
-	Client        *broker.Client
-	Incarnation   schema.LogRecord // of the log
-	DB            driver.Conn      // a migrated database
-	BatchRows     int              // an INSERT is sent at so many rows; default 100,000
-	BatchWait     time.Duration    // or when its first row has waited so long; default 100 ms
-	InsertTimeout time.Duration    // of one INSERT; default 30 s
-	Log           *zap.Logger
-	Metrics       prometheus.Registerer
+	Client         *broker.Client
+	Incarnation    schema.LogRecord // of the log
+	DB             driver.Conn      // a migrated database
+	BatchRows      int              // an INSERT is sent at so many rows; default 100,000
+	BatchWait      time.Duration    // or when its first row has waited so long; default 100 ms
+	InsertTimeout  time.Duration    // of one INSERT; default 30 s
+	Retention      time.Duration    // events of months that ended longer ago are dropped; 0: never
+	RetentionEvery time.Duration    // how often it looks for them; default an hour
+	Log            *zap.Logger
+	Metrics        prometheus.Registerer
 }
 
 // Sink stores its share of the log's partitions.
@@ -52,6 +54,9 @@ func New(cfg Config) *Sink {
 	}
 	if cfg.InsertTimeout == 0 {
 		cfg.InsertTimeout = 30 * time.Second
+	}
+	if cfg.RetentionEvery == 0 {
+		cfg.RetentionEvery = time.Hour
 	}
 	return &Sink{cfg: cfg, log: cfg.Log.Named("sink"), metrics: newMetrics(cfg.Metrics)}
 }
@@ -124,6 +129,7 @@ func (s *Sink) serve(ctx context.Context, generation *broker.Generation) error {
 	if slices.Contains(generation.Partitions, actionsOwner) {
 		g.Go(func() error { return s.copyActions(reading) })
 		g.Go(func() error { return s.verifyNowAndThen(reading) })
+		g.Go(func() error { return s.retainNowAndThen(reading) })
 	}
 	return g.Wait()
 }

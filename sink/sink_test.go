@@ -71,6 +71,9 @@ type feed struct {
 	t        testing.TB
 	client   *broker.Client
 	lost     int64
+	age      time.Duration // of the events' times
+	hold     bool          // verdicts wait for judge
+	held     [partitions][]broker.Record
 	random   *rand.Rand
 	log      schema.LogRecord
 	events   []*broker.Append
@@ -104,7 +107,7 @@ func (f *feed) chunk() {
 	for offset := v.From; offset < v.To; offset++ {
 		e := schema.Event{
 			Tenant: "demo", KeyID: fmt.Sprint("key-", p, "-", f.random.IntN(5)), Type: "export", Severity: schema.Severity(1 + f.random.IntN(3)),
-			CreatedAt: schema.MillisOf(time.Now()) + schema.Millis(f.random.IntN(2000)) - 1000, EventID: fmt.Sprint(offset),
+			CreatedAt: schema.MillisOf(time.Now().Add(-f.age)) + schema.Millis(f.random.IntN(2000)) - 1000, EventID: fmt.Sprint(offset),
 		}
 		f.logTime[p] = max(f.logTime[p], e.CreatedAt)
 		records = append(records, broker.Record{Key: schema.RecordKey(e.Tenant, e.KeyID), Value: e.AppendValue(nil), Time: e.CreatedAt})
@@ -144,11 +147,25 @@ func (f *feed) write(p int32, records []broker.Record, v schema.Verdict) {
 		f.t.Fatalf("write events: at %d, want %d: %v", first, v.From, err)
 	}
 	for range 1 + f.random.IntN(2) { // a second processor may say it again
-		if _, err := f.verdicts[p].Records(context.Background(), broker.Record{Value: v.AppendValue(nil), Time: 1}); err != nil {
-			f.t.Fatalf("write verdict: %v", err)
-		}
+		f.held[p] = append(f.held[p], broker.Record{Value: v.AppendValue(nil), Time: 1})
 	}
 	f.next[p] = v.To
+	if !f.hold {
+		f.judge()
+	}
+}
+
+// judge writes the verdicts that wait.
+func (f *feed) judge() {
+	f.t.Helper()
+	for p, records := range f.held {
+		for _, r := range records {
+			if _, err := f.verdicts[p].Records(context.Background(), r); err != nil {
+				f.t.Fatalf("write verdict: %v", err)
+			}
+		}
+		f.held[p] = nil
+	}
 }
 
 func (f *feed) total() (n int64) {

@@ -22,6 +22,7 @@ type Finding struct {
 	Doubled   int64  `json:"doubled"`
 	NotYet    int64  `json:"not_yet"` // in the log, not yet stored
 	Lost      int64  `json:"lost"`    // of events: dropped by the log before they were stored
+	Dropped   int64  `json:"dropped"` // of events: by retention
 }
 
 // Report is a verification of all partitions and tables.
@@ -31,6 +32,7 @@ type Report struct {
 	Doubled  int64     `json:"doubled"`
 	NotYet   int64     `json:"not_yet"`
 	Lost     int64     `json:"lost"`
+	Dropped  int64     `json:"dropped"`
 }
 
 func (r *Report) add(f Finding) {
@@ -39,6 +41,7 @@ func (r *Report) add(f Finding) {
 	r.Doubled += f.Doubled
 	r.NotYet += f.NotYet
 	r.Lost += f.Lost
+	r.Dropped += f.Dropped
 }
 
 // Verifier compares the tables with the log.
@@ -55,11 +58,14 @@ type proofs struct {
 	rollups                map[string]map[int32]int64
 	alerts, lost, lastLost map[int32]int64
 	lostSum                map[int32]uint64 // of their ids
+	dropped                map[int32]dropped
 }
 
 type eventsProof struct {
-	count, last, alerts, pointed int64
-	sum                          uint64 // of all ids, modulo 2^64
+	count, alerts, pointed int64
+	first                  int64  // id
+	last                   int64  // offset
+	sum                    uint64 // of all ids, modulo 2^64
 }
 
 // Verify looks at every table. What sinks are writing meanwhile is neither missing nor doubled: it is read from the commits
@@ -106,19 +112,26 @@ func (v Verifier) commits(ctx context.Context) (map[int32]committed, error) {
 
 // partition compares one partition. Of its offsets those below low are in every table, those from high on in none.
 func (v Verifier) partition(ctx context.Context, report *Report, p int32, end int64, before, after committed, have proofs) error {
-	e := have.events[p]
+	e, gone := have.events[p], have.dropped[p]
+	if e.count > 0 && e.first <= gone.last { // recorded, and about to go
+		var err error
+		if e, err = v.eventsAbove(ctx, p, gone.last); err != nil {
+			return err
+		}
+	}
+	goneTo, _ := schema.SplitEventID(v.Incarnation.Base, gone.last)
 	lost := have.lost[p]
 	low, high := before.offset, after.offset
 	if open := after.span(p); open != nil {
 		high = open.To
 	}
-	stored := max(0, e.last+1, have.lastLost[p]+1)
+	stored := max(0, e.last+1, have.lastLost[p]+1, goneTo+1)
 	high = max(high, stored)
-	events := Finding{Partition: p, Table: "events", Rows: e.count, Lost: lost, NotYet: max(0, end-stored)}
-	want := max(low, stored) - lost
-	if e.count != want || e.sum != v.idSum(p, max(low, stored))-have.lostSum[p] {
+	events := Finding{Partition: p, Table: "events", Rows: e.count, Lost: lost, Dropped: gone.rows, NotYet: max(0, end-stored)}
+	want := max(low, stored) - lost - gone.rows
+	if e.count != want || e.sum != v.idSum(p, max(low, stored))-have.lostSum[p]-gone.sum {
 		var rows, distinct uint64
-		query := fmt.Sprintf("SELECT count(), uniqExact(id) FROM events WHERE kafka_partition = %d AND id < %d", p, schema.EventID(v.Incarnation.Base, max(low, stored), p))
+		query := fmt.Sprintf("SELECT count(), uniqExact(id) FROM events WHERE kafka_partition = %d AND id > %d AND id < %d", p, max(0, gone.last), schema.EventID(v.Incarnation.Base, max(low, stored), p))
 		if err := v.DB.QueryRow(ctx, query).Scan(&rows, &distinct); err != nil {
 			return fmt.Errorf("count events of partition %d: %w", p, err)
 		}
@@ -129,14 +142,14 @@ func (v Verifier) partition(ctx context.Context, report *Report, p int32, end in
 		n := have.rollups[r.name][p]
 		f := Finding{Partition: p, Table: r.name, Rows: n}
 		if r.where == hasPoints {
-			f.exactly(e.pointed, low == high)
+			f.exactly(e.pointed+gone.pointed, low == high)
 		} else {
 			f.Missing, f.Doubled, f.NotYet = max(0, low-lost-n), max(0, n-(high-lost)), max(0, end-lost-max(n, low-lost))
 		}
 		report.add(f)
 	}
 	alerts := Finding{Partition: p, Table: "alerts", Rows: have.alerts[p]}
-	alerts.exactly(e.alerts, low == high)
+	alerts.exactly(e.alerts+gone.alerts, low == high)
 	report.add(alerts)
 	return nil
 }
@@ -157,18 +170,18 @@ func (v Verifier) read(ctx context.Context) (proofs, error) {
 		out.lastLost[p] = -1
 		out.events[p] = eventsProof{last: -1}
 	}
-	rows, err := v.DB.Query(ctx, `SELECT kafka_partition, count(), max(id), sum(id), sum(alerts), countIf(`+hasPoints+`) FROM events GROUP BY kafka_partition`)
+	rows, err := v.DB.Query(ctx, `SELECT kafka_partition, count(), min(id), max(id), sum(id), sum(alerts), countIf(`+hasPoints+`) FROM events GROUP BY kafka_partition`)
 	if err != nil {
 		return out, fmt.Errorf("read the proof of events: %w", err)
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var p uint16
-		var n, last, sum, alerts, pointed uint64
-		if err := rows.Scan(&p, &n, &last, &sum, &alerts, &pointed); err != nil {
+		var n, first, last, sum, alerts, pointed uint64
+		if err := rows.Scan(&p, &n, &first, &last, &sum, &alerts, &pointed); err != nil {
 			return out, fmt.Errorf("read the proof of events: %w", err)
 		}
-		e := eventsProof{count: int64(n), alerts: int64(alerts), pointed: int64(pointed), sum: sum}
+		e := eventsProof{count: int64(n), alerts: int64(alerts), pointed: int64(pointed), first: int64(first), sum: sum}
 		e.last, _ = schema.SplitEventID(v.Incarnation.Base, int64(last))
 		out.events[int32(p)] = e
 	}
@@ -187,7 +200,25 @@ func (v Verifier) read(ctx context.Context) (proofs, error) {
 	if out.alerts, err = v.numbers(ctx, "SELECT toUInt16(event_id % 1024) AS p, toInt64(uniqExact(id)) FROM alerts WHERE event_id > 0 GROUP BY p"); err != nil {
 		return out, err
 	}
-	return out, v.readLost(ctx, &out)
+	if err := v.readLost(ctx, &out); err != nil {
+		return out, err
+	}
+	out.dropped, err = v.readDropped(ctx) // after events: what goes meanwhile is recorded before it goes
+	return out, err
+}
+
+// eventsAbove is the proof of the rows of a partition above an id.
+func (v Verifier) eventsAbove(ctx context.Context, p int32, id int64) (eventsProof, error) {
+	var n, first, last, sum, alerts, pointed uint64
+	query := fmt.Sprintf("SELECT count(), min(id), max(id), sum(id), sum(alerts), countIf(%s) FROM events WHERE kafka_partition = %d AND id > %d", hasPoints, p, id)
+	if err := v.DB.QueryRow(ctx, query).Scan(&n, &first, &last, &sum, &alerts, &pointed); err != nil {
+		return eventsProof{}, fmt.Errorf("read the proof of events of partition %d: %w", p, err)
+	}
+	e := eventsProof{count: int64(n), alerts: int64(alerts), pointed: int64(pointed), first: int64(first), last: -1, sum: sum}
+	if n > 0 {
+		e.last, _ = schema.SplitEventID(v.Incarnation.Base, int64(last))
+	}
+	return e, nil
 }
 
 // readLost asks for what the log lost.
@@ -266,9 +297,13 @@ const (
 	verifyShare = 100
 )
 
+func (s *Sink) verifier() Verifier {
+	return Verifier{Client: s.cfg.Client, Incarnation: s.cfg.Incarnation, DB: s.cfg.DB}
+}
+
 // verifyNowAndThen verifies until ctx is done and shows the result as metrics.
 func (s *Sink) verifyNowAndThen(ctx context.Context) error {
-	v := Verifier{Client: s.cfg.Client, Incarnation: s.cfg.Incarnation, DB: s.cfg.DB}
+	v := s.verifier()
 	for wait := verifyEvery; pause.For(ctx, wait) == nil; {
 		began := time.Now()
 		report, err := v.Verify(ctx)

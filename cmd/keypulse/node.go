@@ -247,7 +247,10 @@ func (n *node) addProcessor() {
 
 // addSink runs the sink role.
 func (n *node) addSink() {
-	s := sink.New(sink.Config{Client: n.client, Incarnation: n.incarnation, DB: n.db, Log: n.log, Metrics: n.server.Registry()})
+	s := sink.New(sink.Config{
+		Client: n.client, Incarnation: n.incarnation, DB: n.db, Retention: n.settings.EventRetention,
+		Log: n.log, Metrics: n.server.Registry(),
+	})
 	n.start("sink", s.Run)
 	n.server.AddCheck("sink", s.Check)
 }

@@ -13,6 +13,7 @@ type role struct {
 	book bool // it follows the rules
 	// limits says that it has some that can be set.
 	limits bool
+	tables bool // it fills the tables
 	add    func(*node)
 }
 
@@ -24,6 +25,9 @@ func (r role) groups() []group {
 	}
 	if r.db {
 		use = append(use, storeGroup)
+	}
+	if r.tables {
+		use = append(use, tablesGroup)
 	}
 	if r.limits {
 		use = append(use, limitsGroup)
@@ -40,7 +44,7 @@ func runProcessor(ctx context.Context, args []string) error {
 }
 
 func runSink(ctx context.Context, args []string) error {
-	return runRole(ctx, args, role{name: "sink", db: true, add: (*node).addSink})
+	return runRole(ctx, args, role{name: "sink", db: true, tables: true, add: (*node).addSink})
 }
 
 func runQuery(ctx context.Context, args []string) error {

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"keypulse/internal/broker"
+	"keypulse/sink"
 )
 
 // settings are what every command can be told: by flag, by KEYPULSE_* variable, or in a file of such variables, in this
@@ -48,6 +49,8 @@ type settings struct {
 	ClickHouseBin          string
 	ClickHouseLib          string
 
+	EventRetention time.Duration // of rows
+
 	FSync         bool
 	VerdictWait   time.Duration
 	KeysPerTenant int
@@ -66,12 +69,13 @@ var (
 	kafkaGroup  = group{"Kafka", (*settings).kafkaFlags}
 	topicsGroup = group{"new topics", (*settings).topicFlags}
 	storeGroup  = group{"ClickHouse", (*settings).storeFlags}
+	tablesGroup = group{"tables", (*settings).tableFlags}
 	engineGroup = group{"embedded ClickHouse", (*settings).engineFlags}
 	limitsGroup = group{"limits", (*settings).limitFlags}
 )
 
 // allGroups are all settings, in the order in which -h and the docs show them.
-var allGroups = []group{filesGroup, apiGroup, logGroup, kafkaGroup, topicsGroup, storeGroup, engineGroup, limitsGroup}
+var allGroups = []group{filesGroup, apiGroup, logGroup, kafkaGroup, topicsGroup, storeGroup, tablesGroup, engineGroup, limitsGroup}
 
 // The settings of commands that work beside a running installation.
 var (
@@ -116,6 +120,10 @@ func (s *settings) storeFlags(fs *flag.FlagSet) {
 	fs.StringVar(&s.ClickHouseDSN, "clickhouse-dsn", "", "`clickhouse://user:password@host:9000/keypulse` to use instead of the embedded engine")
 }
 
+func (s *settings) tableFlags(fs *flag.FlagSet) {
+	fs.DurationVar(&s.EventRetention, "retention", 0, "events of months that ended longer ago leave ClickHouse, at least 24h; 0: never")
+}
+
 func (s *settings) engineFlags(fs *flag.FlagSet) {
 	fs.StringVar(&s.ClickHouseNativeListen, "clickhouse-native-listen", "127.0.0.1:9000", "native `address` of the embedded ClickHouse")
 	fs.StringVar(&s.ClickHouseHTTPListen, "clickhouse-http-listen", "127.0.0.1:8123", "HTTP `address` of the embedded ClickHouse")
@@ -138,6 +146,9 @@ func (s *settings) finish() error {
 	s.Data = data
 	if s.SecretFile == "" {
 		s.SecretFile = filepath.Join(s.Data, "secret")
+	}
+	if s.EventRetention != 0 && s.EventRetention < sink.MinRetention {
+		return usagef("retention is %v: must be 0 or at least %v", s.EventRetention, sink.MinRetention)
 	}
 	s.partitionsGiven = s.Partitions != 0
 	if !s.partitionsGiven {

@@ -104,10 +104,10 @@ func verify(ctx context.Context, v sink.Verifier, wait time.Duration) (*sink.Rep
 
 func printFindings(r *sink.Report) error {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "partition\ttable\trows\tmissing\tdoubled\tnot yet\tlost\t")
+	fmt.Fprintln(w, "partition\ttable\trows\tmissing\tdoubled\tnot yet\tlost\tdropped\t")
 	for _, f := range r.Findings {
-		fmt.Fprintf(w, "%d\t%s\t%d\t%d\t%d\t%d\t%d\t\n", f.Partition, f.Table, f.Rows, f.Missing, f.Doubled, f.NotYet, f.Lost)
+		fmt.Fprintf(w, "%d\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t\n", f.Partition, f.Table, f.Rows, f.Missing, f.Doubled, f.NotYet, f.Lost, f.Dropped)
 	}
-	fmt.Fprintf(w, "\tall\t\t%d\t%d\t%d\t%d\t\n", r.Missing, r.Doubled, r.NotYet, r.Lost)
+	fmt.Fprintf(w, "\tall\t\t%d\t%d\t%d\t%d\t%d\t\n", r.Missing, r.Doubled, r.NotYet, r.Lost, r.Dropped)
 	return w.Flush()
 }
