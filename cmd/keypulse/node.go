@@ -194,12 +194,12 @@ func (n *node) newServer() {
 // defaultAdminListen is where the admin API is, unless told otherwise.
 const defaultAdminListen = "127.0.0.1:8081"
 
-// serveAdmin serves the admin API on a listener of its own. Where nobody has named its address and the usual one is
-// taken, the node goes without: a second installation on a machine must not fail for it.
-func (n *node) serveAdmin() error {
+// listenAdmin opens the admin API's address; nil where there is none to be. Where nobody has named its address and the
+// usual one is taken, the node goes without: a second installation on a machine must not fail for it.
+func (n *node) listenAdmin() (net.Listener, error) {
 	address := n.settings.AdminListen
 	if address == "off" {
-		return nil
+		return nil, nil //nolint:nilnil // no admin API is an answer
 	}
 	if address == "" {
 		address = defaultAdminListen
@@ -207,16 +207,27 @@ func (n *node) serveAdmin() error {
 	l, err := (&net.ListenConfig{}).Listen(n.ctx, "tcp", address)
 	if err != nil && n.settings.AdminListen == "" {
 		n.log.Warn("there is no admin API: its usual address is taken; name another one with --admin-listen", zap.String("address", address), zap.Error(err))
-		return nil
+		return nil, nil //nolint:nilnil // the same
 	}
 	if err != nil {
-		return fmt.Errorf("listen for the admin API: %w", err)
+		return nil, fmt.Errorf("listen for the admin API: %w", err)
+	}
+	n.onStop("admin API's address", func(context.Context) error {
+		_ = l.Close() // its server has, when it ran
+		return nil
+	})
+	return l, nil
+}
+
+// serveAdmin serves the admin API on a listener of its own, nil for none.
+func (n *node) serveAdmin(l net.Listener) {
+	if l == nil {
+		return
 	}
 	log := n.log.Named("admin")
 	server := httpapi.New(httpapi.Config{Log: log, Auth: httpapi.Authenticate(n.keys, n.take, time.Now), Refuse: n.refuse})
 	admin.New(admin.Config{Keys: n.keys, Secret: n.secret, Append: n.appendAPIKey, Log: log}).Register(server.App())
 	n.serveOn("admin API", server, l)
-	return nil
 }
 
 // appendAPIKey writes a version of an API key to the log.

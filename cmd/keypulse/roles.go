@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"net"
 )
 
 // role is a process with one role: it joins an installation that has Kafka and, where the role needs it, ClickHouse.
@@ -77,16 +78,18 @@ func (n *node) startRole(r role) error {
 	if err != nil {
 		return err
 	}
+	var adminAPI net.Listener
+	if r.name == "query" {
+		if adminAPI, err = n.listenAdmin(); err != nil {
+			return errors.Join(err, l.Close())
+		}
+	}
 	if err := n.prepareRole(r); err != nil {
 		return errors.Join(err, l.Close())
 	}
 	n.newServer()
 	r.add(n)
-	if r.name == "query" {
-		if err := n.serveAdmin(); err != nil {
-			return errors.Join(err, l.Close())
-		}
-	}
+	n.serveAdmin(adminAPI)
 	n.serve(l)
 	return nil
 }

@@ -73,6 +73,10 @@ func (n *node) up(out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	adminAPI, err := n.listenAdmin()
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
 	dsn, engineReady, err := n.startEngine()
 	if err != nil {
 		return errors.Join(err, l.Close())
@@ -87,9 +91,7 @@ func (n *node) up(out io.Writer) error {
 	if err := n.startStore(dsn, engineReady); err != nil {
 		return errors.Join(err, l.Close())
 	}
-	if err := n.serveAdmin(); err != nil {
-		return errors.Join(err, l.Close())
-	}
+	n.serveAdmin(adminAPI)
 	n.serve(l)
 	greet(out, n.settings, apiKey)
 	return nil

@@ -187,8 +187,8 @@ var usersXML = template.Must(template.New("users.xml").Parse(`<clickhouse>
 // startSQL opens the ports and then waits: the last statement reads a pipe whose other end the parent holds and
 // never writes to, so it ends when the parent closes it or dies. Then the engine flushes and exits by itself.
 const startSQL = `CREATE DATABASE IF NOT EXISTS ` + database + `;
-SYSTEM START LISTEN TCP;
 SYSTEM START LISTEN HTTP;
+SYSTEM START LISTEN TCP;
 SELECT * FROM file('` + pipePath + `', 'LineAsString', 'line String') FORMAT Null;
 `
 
