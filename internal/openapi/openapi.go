@@ -28,11 +28,45 @@ var document = sync.OnceValue(func() []byte {
 	return doc
 })
 
-// toJSON writes YAML as JSON, its members in their order and without what is only there for aliases.
-func toJSON(text []byte) ([]byte, error) {
+// parse reads YAML with its members in their order.
+func parse(text []byte) (yaml.MapSlice, error) {
 	var members yaml.MapSlice
 	if err := yaml.UnmarshalWithOptions(text, &members, yaml.UseOrderedMap()); err != nil {
 		return nil, fmt.Errorf("parse yaml: %w", err)
+	}
+	merged, _ := merge(members).(yaml.MapSlice)
+	return merged, nil
+}
+
+// merge lets the members of an object go before those that it merges in (<<): the library leaves both in a MapSlice.
+func merge(v any) any {
+	switch v := v.(type) {
+	case yaml.MapSlice:
+		merged := make(yaml.MapSlice, 0, len(v))
+		for _, m := range v {
+			m.Value = merge(m.Value)
+			if i := slices.IndexFunc(merged, func(before yaml.MapItem) bool { return before.Key == m.Key }); i >= 0 {
+				merged[i] = m
+				continue
+			}
+			merged = append(merged, m)
+		}
+		return merged
+	case []any:
+		all := make([]any, len(v))
+		for i := range v {
+			all[i] = merge(v[i])
+		}
+		return all
+	}
+	return v
+}
+
+// toJSON writes YAML as JSON, its members in their order and without what is only there for aliases.
+func toJSON(text []byte) ([]byte, error) {
+	members, err := parse(text)
+	if err != nil {
+		return nil, err
 	}
 	members = slices.DeleteFunc(members, func(m yaml.MapItem) bool { return m.Key == shared })
 	out, err := yaml.MarshalWithOptions(members, yaml.JSON())

@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 func TestJSON(t *testing.T) {
@@ -18,6 +20,13 @@ func TestJSON(t *testing.T) {
 	}
 	if err := json.Unmarshal(JSON(), &doc); err != nil {
 		t.Fatal(err)
+	}
+	if !jsontext.Value(JSON()).IsValid() { // which allows no name twice in an object, as many clients do not
+		t.Error("the document is not JSON to a strict reader")
+	}
+	const overridden = `{"a": {"x": 1, "y": 3}}`
+	if got, err := toJSON([]byte("x-shared: &s {x: 1, y: 2}\na: {<<: *s, y: 3}")); err != nil || strings.TrimSpace(string(got)) != overridden {
+		t.Errorf("an overridden member: got %s, %v, want %s", got, err, overridden)
 	}
 	if !strings.HasPrefix(doc.OpenAPI, "3.1.") || doc.Shared != nil {
 		t.Errorf("got version %q and, of the aliases, %v", doc.OpenAPI, doc.Shared)

@@ -43,9 +43,9 @@ var pagePolicy = sync.OnceValue(func() string {
 
 // render makes the page of a document.
 func render(text []byte) ([]byte, error) {
-	var members yaml.MapSlice
-	if err := yaml.UnmarshalWithOptions(text, &members, yaml.UseOrderedMap()); err != nil {
-		return nil, fmt.Errorf("parse yaml: %w", err)
+	members, err := parse(text)
+	if err != nil {
+		return nil, err
 	}
 	root := node{members}
 	funcs := template.FuncMap{
