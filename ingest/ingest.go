@@ -330,7 +330,7 @@ func produceFailure(err error, events []schema.Event) error {
 		e = httpapi.Unavailable("outcome_unknown", "The log did not acknowledge in time; the events may have been accepted. "+advice, 1)
 		e.Extra = map[string]any{"event_ids": ids}
 	case errors.Is(err, broker.ErrBusy):
-		e = httpapi.Unavailable("overloaded", "More events are coming in than the log takes; nothing was accepted.", 1)
+		e = httpapi.Unavailable(httpapi.CodeOverloaded, "More events are coming in than the log takes; nothing was accepted.", 1)
 	default:
 		e = httpapi.Unavailable(httpapi.CodeUnavailable, "The log cannot be written; nothing was accepted.", 1)
 	}

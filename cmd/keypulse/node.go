@@ -182,6 +182,7 @@ func (n *node) loadSecret() (*auth.Secret, error) {
 func (n *node) newServer() {
 	cfg := httpapi.Config{Log: n.log.Named("http"), AccessLevel: zap.DebugLevel, Public: []string{"/api/stats"}, Refuse: n.refuse, Registry: n.registry}
 	cfg.BodyLimits = map[string]int{ingest.BulkPath: ingest.BulkLimit}
+	cfg.BodiesLimit, cfg.MaxConnections = n.settings.InFlightMB<<20, n.settings.Connections
 	if n.keys != nil {
 		cfg.Auth = httpapi.Authenticate(n.keys, n.take, time.Now)
 	}

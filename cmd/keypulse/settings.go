@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"keypulse/internal/broker"
+	"keypulse/internal/httpapi"
 	"keypulse/sink"
 )
 
@@ -54,6 +55,8 @@ type settings struct {
 	FSync         bool
 	VerdictWait   time.Duration
 	KeysPerTenant int
+	InFlightMB    int64
+	Connections   int
 }
 
 // group is the settings of one concern. A command's -h shows the groups that it uses; every command takes all.
@@ -134,10 +137,16 @@ func (s *settings) engineFlags(fs *flag.FlagSet) {
 func (s *settings) limitFlags(fs *flag.FlagSet) {
 	fs.BoolVar(&s.FSync, "fsync", false, "fsync before acknowledging: a power cut takes nothing, each answer waits for the disk")
 	fs.DurationVar(&s.VerdictWait, "verdict-wait", 250*time.Millisecond, "how long a POST waits for the processor")
+	fs.Int64Var(&s.InFlightMB, "in-flight-mb", httpapi.DefaultBodiesLimit>>20, "`MiB` of requests' bodies in memory at once; more is refused")
+	fs.IntVar(&s.Connections, "max-connections", httpapi.DefaultMaxConnections, "open connections of the API; more are refused")
 	fs.IntVar(&s.KeysPerTenant, "keys-per-tenant", 1_000_000, "keys with window state, of a tenant in a partition")
 }
 
-// finish fills in the defaults that depend on other settings.
+// minInFlightMB is room for the largest request: 16 MiB of buffer for 10 MiB as sent and 10 MiB decompressed, in the three
+// quarters that large bodies may use.
+const minInFlightMB = 36
+
+// finish checks the limits and fills in the defaults that depend on other settings.
 func (s *settings) finish() error {
 	data, err := filepath.Abs(s.Data)
 	if err != nil {
@@ -149,6 +158,12 @@ func (s *settings) finish() error {
 	}
 	if s.EventRetention != 0 && s.EventRetention < sink.MinRetention {
 		return usagef("retention is %v: must be 0 or at least %v", s.EventRetention, sink.MinRetention)
+	}
+	if s.InFlightMB < minInFlightMB {
+		return usagef("in-flight-mb is %d: must be at least %d, so that one compressed bulk request fits", s.InFlightMB, minInFlightMB)
+	}
+	if s.Connections < 1 {
+		return usagef("max-connections is %d: must be at least 1", s.Connections)
 	}
 	s.partitionsGiven = s.Partitions != 0
 	if !s.partitionsGiven {

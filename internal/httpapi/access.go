@@ -11,8 +11,8 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// refusalsLogged is how many lines a second tell of refused API keys and rate limits. A client that keeps sending with
-// a dead key must not fill the log; the rest is counted.
+// refusalsLogged is how many lines a second tell of refused API keys and rate limits, and how many of overload. A client
+// that keeps sending with a dead key, or too much, must not fill the log; the rest is counted.
 const refusalsLogged = 10
 
 // accessLog writes a line for each request.
@@ -35,11 +35,13 @@ func newAccessLog(log *zap.Logger, level zapcore.Level, unlogged prometheus.Coun
 }
 
 // check returns the line to write for an answer, nil for none.
-func (a *accessLog) check(route string, status int) *zapcore.CheckedEntry {
+func (a *accessLog) check(route string, status int, failure *Error) *zapcore.CheckedEntry {
 	const message = "request"
 	switch {
 	case isProbe(route):
 		return a.log.Check(zapcore.DebugLevel, message)
+	case failure != nil && failure.Code == CodeOverloaded:
+		return a.sampled.Check(zapcore.ErrorLevel, message)
 	case status >= fiber.StatusInternalServerError:
 		return a.log.Check(zapcore.ErrorLevel, message)
 	case status == fiber.StatusUnauthorized, status == fiber.StatusForbidden, status == fiber.StatusTooManyRequests:
@@ -62,7 +64,7 @@ func isProbe(route string) bool {
 // write writes the request's line.
 func (a *accessLog) write(fctx *fasthttp.RequestCtx, r *request, took time.Duration) {
 	status := fctx.Response.StatusCode()
-	ce := a.check(r.route, status)
+	ce := a.check(r.route, status, r.failure)
 	if ce == nil {
 		return
 	}

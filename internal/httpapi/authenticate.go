@@ -102,12 +102,8 @@ func Require(scope string) fiber.Handler {
 	return func(c *fiber.Ctx) error {
 		r := requestOf(c.Context())
 		switch {
-		case errors.Is(r.authErr, auth.ErrRefused):
-			e := Forbidden("This API key is revoked, inactive or expired.")
-			e.Cause = r.authErr
-			return e
 		case r.authErr != nil || r.entry == nil:
-			return Unauthorized()
+			return keyError(r.authErr)
 		case !r.entry.Allows(scope):
 			return InsufficientScope(scope)
 		}
@@ -125,6 +121,16 @@ func Require(scope string) fiber.Handler {
 func StillValid(c *fiber.Ctx) func() bool {
 	a, id := requestOf(c.Context()).auth, IdentityOf(c).KeyID
 	return func() bool { return a.table.Usable(id, a.now()) == nil }
+}
+
+// keyError says why no API key lets a request in.
+func keyError(err error) *Error {
+	if !errors.Is(err, auth.ErrRefused) {
+		return Unauthorized()
+	}
+	e := Forbidden("This API key is revoked, inactive or expired.")
+	e.Cause = err
+	return e
 }
 
 // writes reports whether a request's method is one that changes something.

@@ -19,13 +19,22 @@ const (
 
 // connSet is the connections that a server has open, so that it can cut them.
 type connSet struct {
+	limit  int // connections; surplus more are answered 503, and what comes beyond those is closed
+	bodies *budget
+	closed func() // counts a connection that is closed because there are too many
+
 	mu      sync.Mutex // guards the following
 	open    map[*conn]struct{}
 	stopped bool // nothing is added any more
 	ln      net.Listener
 }
 
-func newConnSet() *connSet { return &connSet{open: make(map[*conn]struct{})} }
+// surplus is how many connections over the limit are kept for as long as it takes to say so.
+const surplus = 256
+
+func newConnSet(limit int, bodies *budget, closed func()) *connSet {
+	return &connSet{limit: limit, bodies: bodies, closed: closed, open: make(map[*conn]struct{})}
+}
 
 // listener hands out connections of the kind that this package needs.
 type listener struct {
@@ -67,8 +76,19 @@ func (s *connSet) add(c *conn) bool {
 	if s.stopped {
 		return false
 	}
+	if len(s.open) >= s.limit+surplus {
+		s.closed()
+		return false
+	}
+	c.surplus = len(s.open) >= s.limit
 	s.open[c] = struct{}{}
 	return true
+}
+
+func (s *connSet) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.open)
 }
 
 func (s *connSet) remove(c *conn) {
@@ -123,26 +143,53 @@ func isTemporary(err error) bool {
 }
 
 // conn is a connection that bounds each write, not the sum of them, so that a stream may last for ever while its
-// reader reads; and that drains before it closes when the client may still be sending.
+// reader reads; that holds its request's part of the budget; and that drains before it closes when the client may still
+// be sending.
 type conn struct {
 	net.Conn
 	set          *connSet
 	writeTimeout time.Duration
+	surplus      bool        // there were too many already: it gets one answer
 	used         atomic.Bool // something was read
 	linger       atomic.Bool
 	closed       atomic.Bool
+	held         atomic.Int64 // bytes of the budget, of the request at hand
+
+	// The request at hand. Only the goroutine that serves the connection touches the following.
+	refused  *Error // it may not come
+	answered bool
+	pace     pace
 }
 
 // NetConn returns the connection underneath, for who must see the socket itself.
 func (c *conn) NetConn() net.Conn { return c.Conn }
 
-// Read notes that the connection is in use.
+// Read notes that the connection is in use, and gives a large body that arrives more time.
 func (c *conn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if n > 0 && !c.used.Load() {
 		c.used.Store(true)
 	}
+	if n > 0 && c.pace.running() {
+		c.pace.advance(c.Conn, n)
+	}
 	return n, err
+}
+
+// SetReadDeadline is how fasthttp begins to wait for a request: then the answer to the one before is written, and its body
+// is no more.
+func (c *conn) SetReadDeadline(t time.Time) error {
+	if c.answered {
+		c.release()
+	}
+	return c.Conn.SetReadDeadline(t)
+}
+
+// release gives what the connection holds of the budget back.
+func (c *conn) release() {
+	if n := c.held.Swap(0); n > 0 {
+		c.set.bodies.held.Add(-n)
+	}
 }
 
 // Write writes all of b, or fails when that takes longer than the write timeout.
@@ -157,6 +204,7 @@ func (c *conn) Write(b []byte) (int, error) {
 // away the answer that is on its way to the client. So where linger is set, it says "no more" and drains, in the
 // goroutine that serves the connection, within bounds.
 func (c *conn) Close() error {
+	c.release() // each time: a request may have come between Shutdown's Close and the server's own
 	if !c.closed.CompareAndSwap(false, true) {
 		return net.ErrClosed
 	}

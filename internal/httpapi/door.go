@@ -18,14 +18,29 @@ import (
 // without asking any middleware.
 func (s *Server) serve(fctx *fasthttp.RequestCtx) {
 	r := s.begin(fctx)
+	c, _ := fctx.Conn().(*conn)
+	if c != nil {
+		c.pace = pace{}
+	}
 	defer func() {
 		if p := recover(); p != nil {
 			s.fail(fctx, r, Internal(fmt.Errorf("panic: %v\n%s", p, debug.Stack())))
 		}
 		s.end(fctx, r)
+		if c != nil {
+			c.answered = true
+		}
 	}()
+	if c != nil && c.surplus {
+		fctx.SetConnectionClose()
+	}
 	if err := s.admit(fctx, r); err != nil {
 		s.fail(fctx, r, asError(err))
+		return
+	}
+	if c != nil && c.refused != nil { // there was no body to refuse
+		fctx.SetConnectionClose()
+		s.fail(fctx, r, c.refused)
 		return
 	}
 	if !slices.Contains(fiber.DefaultMethods, unsafeString(fctx.Method())) {
@@ -129,13 +144,14 @@ func (s *Server) end(fctx *fasthttp.RequestCtx, r *request) {
 // answer; what the client is still sending is drained first, so that it can read the answer.
 func (s *Server) serverError(fctx *fasthttp.RequestCtx, err error) {
 	r := s.begin(fctx)
-	e := s.readError(fctx, err)
+	c, _ := fctx.Conn().(*conn)
+	e := s.readError(fctx, c, err)
 	if limited := s.admit(fctx, r); limited != nil {
 		e = asError(limited)
 	}
 	s.fail(fctx, r, e)
 	fctx.Response.SkipBody = fctx.IsHead()
-	if c, ok := fctx.Conn().(*conn); ok {
+	if c != nil {
 		c.linger.Store(true)
 	}
 	s.end(fctx, r)
@@ -143,10 +159,12 @@ func (s *Server) serverError(fctx *fasthttp.RequestCtx, err error) {
 
 // readError says in the API's words why a request could not be read. The reason's own text may hold what was sent, the
 // API key included: it goes nowhere.
-func (s *Server) readError(fctx *fasthttp.RequestCtx, err error) *Error {
+func (s *Server) readError(fctx *fasthttp.RequestCtx, c *conn, err error) *Error {
 	var small *fasthttp.ErrSmallBuffer
 	var netErr net.Error
 	switch {
+	case c != nil && c.refused != nil:
+		return c.refused
 	case errors.As(err, &small):
 		return &Error{
 			Status:  fiber.StatusRequestHeaderFieldsTooLarge,
@@ -156,23 +174,13 @@ func (s *Server) readError(fctx *fasthttp.RequestCtx, err error) *Error {
 	case errors.Is(err, fasthttp.ErrBodyTooLarge):
 		return BodyTooLarge(s.bodyLimit(&fctx.Request.Header))
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &netErr) && netErr.Timeout():
-		return &Error{
-			Status:  fiber.StatusRequestTimeout,
-			Code:    CodeRequestTimeout,
-			Message: fmt.Sprintf("The request did not arrive within %v.", s.cfg.ReadTimeout),
+		message := fmt.Sprintf("The request did not arrive within %v.", s.cfg.ReadTimeout)
+		if c != nil && c.pace.running() {
+			message = fmt.Sprintf("The body arrived too slowly: it has %v, and a second more for each %d bytes.", s.cfg.ReadTimeout, minBodyRate)
 		}
+		return &Error{Status: fiber.StatusRequestTimeout, Code: CodeRequestTimeout, Message: message}
 	}
 	return BadRequest(CodeInvalidRequest, "The request is not valid HTTP.")
-}
-
-// headerReceived sets the path's body limit. A body whose length is known to be too large is refused at once: without
-// the Expect header fasthttp sends no "100 Continue" before it looks at the length.
-func (s *Server) headerReceived(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
-	limit := s.bodyLimit(h)
-	if h.ContentLength() > limit {
-		h.Del(fiber.HeaderExpect)
-	}
-	return fasthttp.RequestConfig{MaxRequestBodySize: limit}
 }
 
 func (s *Server) bodyLimit(h *fasthttp.RequestHeader) int {

@@ -35,6 +35,7 @@ const (
 	CodeUnavailable       = "unavailable"
 	CodeStorageFull       = "storage_full"
 	CodeNotReady          = "not_ready"
+	CodeOverloaded        = "overloaded"
 )
 
 // Error is a failure as the client sees it. A handler returns it; the server writes it.

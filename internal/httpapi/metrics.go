@@ -16,10 +16,11 @@ import (
 
 // metrics are those of a server's requests.
 type metrics struct {
-	registry *prometheus.Registry
-	requests *prometheus.HistogramVec
-	unlogged prometheus.Counter
-	labels   sync.Map // from a route's path, as Fiber has it, to its label
+	registry  *prometheus.Registry
+	requests  *prometheus.HistogramVec
+	unlogged  prometheus.Counter
+	overloads *prometheus.CounterVec
+	labels    sync.Map // from a route's path, as Fiber has it, to its label
 }
 
 // NewRegistry makes a registry with the metrics of Go and of the process.
@@ -39,11 +40,30 @@ func newMetrics(registry *prometheus.Registry) *metrics {
 		}, []string{"method", "route", "status"}),
 		unlogged: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "keypulse_http_unlogged_refusals_total",
-			Help: "Answers 401, 403 and 429 that have no line in the log, because there were too many of them in a second.",
+			Help: "Answers 401, 403, 429 and 503 overloaded that have no line in the log, because there were too many of them in a second.",
 		}),
+		overloads: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "keypulse_http_overloads_total",
+			Help: "What was turned away, by reason. bytes: requests whose body did not fit beside the others; connections: requests on connections over the limit; closed: connections far over the limit, without an answer.",
+		}, []string{"reason"}),
 	}
-	registry.MustRegister(m.requests, m.unlogged)
+	for _, reason := range []string{"bytes", "connections", "closed"} {
+		m.overloads.WithLabelValues(reason)
+	}
+	registry.MustRegister(m.requests, m.unlogged, m.overloads)
 	return m
+}
+
+// watch shows how much there is of what has a bound.
+func (m *metrics) watch(bodies *budget, conns *connSet) {
+	m.registry.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "keypulse_http_body_bytes", Help: "Bytes that bodies of requests take, or may still come to take, in memory.",
+		}, func() float64 { return float64(bodies.held.Load()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "keypulse_http_connections", Help: "Open connections.",
+		}, func() float64 { return float64(conns.count()) }),
+	)
 }
 
 // observe counts one request. What clients can choose freely never becomes a label.

@@ -13,8 +13,12 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// DefaultBodyLimit is the largest body of a request, in bytes, also after decompression.
-const DefaultBodyLimit = 2 << 20
+// Defaults of a [Config].
+const (
+	DefaultBodyLimit      = 2 << 20   // bytes of a request's body, also after decompression
+	DefaultBodiesLimit    = 256 << 20 // bytes of all bodies
+	DefaultMaxConnections = 4096
+)
 
 // Config says how a [Server] serves. A zero field takes its default.
 type Config struct {
@@ -36,8 +40,16 @@ type Config struct {
 	BodyLimits map[string]int // bytes, by exact path, for paths that take other than BodyLimit
 	// HeaderLimit is the largest request line and headers, in bytes; default 16 KiB. Each connection holds so much.
 	HeaderLimit int
+	// BodiesLimit bounds the bytes of all bodies in memory, those that are still arriving included. A request whose body
+	// does not fit any more is answered 503 overloaded before it is read. Default 256 MiB; at least 4/3 of the most that
+	// one body can take.
+	BodiesLimit int64
+	// MaxConnections bounds the open connections. What comes on further ones is answered 503 overloaded. Default 4096.
+	MaxConnections int
 
-	ReadTimeout  time.Duration // for a whole request, from its first byte; default 15 s
+	// ReadTimeout is for a whole request, from its first byte; a body of over 64 KiB has that much for itself, and a
+	// second more for each 64 KiB that have arrived. Default 15 s.
+	ReadTimeout  time.Duration
 	IdleTimeout  time.Duration // between two requests of a connection; default 75 s
 	WriteTimeout time.Duration // for one write to make progress, not for a whole answer; default 30 s
 
@@ -57,6 +69,12 @@ func (cfg Config) withDefaults() Config {
 	}
 	if cfg.HeaderLimit == 0 {
 		cfg.HeaderLimit = 16 << 10
+	}
+	if cfg.BodiesLimit == 0 {
+		cfg.BodiesLimit = DefaultBodiesLimit
+	}
+	if cfg.MaxConnections == 0 {
+		cfg.MaxConnections = DefaultMaxConnections
 	}
 	if cfg.ReadTimeout == 0 {
 		cfg.ReadTimeout = 15 * time.Second
@@ -88,6 +106,7 @@ type Server struct {
 	app     *fiber.App
 	next    fasthttp.RequestHandler // Fiber's: routing and handlers
 	conns   *connSet
+	bodies  *budget
 	checks  checks
 	metrics *metrics
 	access  *accessLog
@@ -95,8 +114,11 @@ type Server struct {
 
 // New makes a server with /healthz, /readyz, /metrics, /openapi.json and /docs. It listens to nothing yet.
 func New(cfg Config) *Server {
-	s := &Server{cfg: cfg.withDefaults(), conns: newConnSet()}
+	s := &Server{cfg: cfg.withDefaults()}
+	s.bodies = &budget{limit: s.cfg.BodiesLimit}
 	s.metrics = newMetrics(s.cfg.Registry)
+	s.conns = newConnSet(s.cfg.MaxConnections, s.bodies, s.metrics.overloads.WithLabelValues("closed").Inc)
+	s.metrics.watch(s.bodies, s.conns)
 	s.access = newAccessLog(s.cfg.Log, s.cfg.AccessLevel, s.metrics.unlogged)
 	s.app = fiber.New(s.fiberConfig())
 	s.next = s.app.Handler()

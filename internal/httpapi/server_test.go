@@ -43,7 +43,7 @@ func TestTooLargeInChunks(t *testing.T) {
 	ts := start(t, nil, errorRoutes)
 	c := ts.dial()
 	defer c.Close()
-	fmt.Fprintf(c, "POST /api/events HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+	fmt.Fprintf(c, "POST /api/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nTransfer-Encoding: chunked\r\n\r\n", ts.keys.full)
 	chunk := fmt.Sprintf("%x\r\n%s\r\n", 64<<10, strings.Repeat("x", 64<<10))
 	for range 48 {
 		if _, err := io.WriteString(c, chunk); err != nil {
@@ -147,7 +147,7 @@ func TestMalformedRequests(t *testing.T) {
 	f("POST /api/events HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n")
 	f("POST /api/events HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n")
 	f("POST /api/events HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n12")
-	f("POST /api/events HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n" + secret)
+	f("POST /api/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + ts.keys.full + "\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n" + secret)
 	for _, e := range ts.logs.All() {
 		if strings.Contains(fmt.Sprint(e.ContextMap()), secret) {
 			t.Errorf("the log tells what was sent: %v", e.ContextMap())
@@ -164,7 +164,7 @@ func TestSlowClientsGet408(t *testing.T) {
 	f("G")
 	f("GET /api/ok HTTP/1.1\r\nHost: x\r\nX-Slow: ")
 	f("POST /api/events HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n12345")
-	f("POST /api/events HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n123")
+	f("POST /api/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + ts.keys.full + "\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n123")
 
 	// One byte now and then does not help: the deadline is the whole request's.
 	c := ts.dial()
