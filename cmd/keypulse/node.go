@@ -226,7 +226,7 @@ func (n *node) serveAdmin(l net.Listener) {
 		return
 	}
 	log := n.log.Named("admin")
-	server := httpapi.New(httpapi.Config{Log: log, Auth: httpapi.Authenticate(n.keys, n.take, time.Now), Refuse: n.refuse})
+	server := httpapi.New(httpapi.Config{Log: log, Auth: httpapi.Authenticate(n.keys, n.take, time.Now), Refuse: n.refuse, BodiesLimit: 16 << 20})
 	admin.New(admin.Config{Keys: n.keys, Secret: n.secret, Append: n.appendAPIKey, Log: log}).Register(server.App())
 	n.serveOn("admin API", server, l)
 }
