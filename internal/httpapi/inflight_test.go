@@ -135,7 +135,7 @@ func TestLargeBodiesNeedAKey(t *testing.T) {
 	ts := bounded(t, nil)
 	length := fmt.Sprintf("Content-Length: %d", bulkLimit)
 	ts.want(ts.read(ts.announce("/api/bulk", ts.keys.unknown, length, ""), false), 401, CodeUnauthorized)
-	ts.want(ts.read(ts.announce("/api/bulk", ts.keys.revoked, "Transfer-Encoding: chunked", ""), false), 403, CodeForbidden)
+	ts.want(ts.read(ts.announce("/api/bulk", ts.keys.revoked, "Transfer-Encoding: chunked", "400\r\n"), false), 403, CodeForbidden)
 	ts.want(ts.read(ts.announce("/other", ts.keys.unknown, "Content-Length: 100000\r\nExpect: 100-continue", ""), false), 401, CodeUnauthorized)
 	ts.awaitHeld(0)
 }
