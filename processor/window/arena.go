@@ -8,7 +8,7 @@ import (
 
 // arena gives out blocks of elements without pointers, from memory outside of the garbage collector's heap: it has nothing
 // to look through, and leaves no room beside them. What one key gives back another gets; close gives back all. A block is
-// named by a number; its size, a power of two or three quarters of one, is for its owner to remember.
+// named by a number; its size is for its owner to remember.
 type arena[T any] struct {
 	chunks [][]T
 	next   int // in the last chunk, the first element that was never given out
@@ -22,18 +22,20 @@ type arena[T any] struct {
 const chunkSize = 1 << 16
 
 // classes is the number of classes up to the largest block's.
-const classes = 29
+const classes = 52
 
 // linkBytes is the least that a block has.
 const linkBytes = 4
 
-// class is the smallest size of a block that holds n elements (at least 1), and the number of that size.
+// class is the smallest size of a block that holds n elements (at least 1), and the number of that size: there are four sizes from
+// each power of two to the next.
 func class(n int) (number, size int) {
-	k := bits.Len(uint(n - 1))
-	if size = 3 << k >> 2; size >= n {
-		return 2*k - 1, size
+	if n <= 4 {
+		return n - 1, n
 	}
-	return 2 * k, 1 << k
+	k := bits.Len(uint(n-1)) - 3
+	steps := (n-1)>>k + 1 // 5 to 8
+	return 4*k + steps - 1, steps << k
 }
 
 // take gives out a block for n elements, at most chunkSize/4. Its content is whatever was there; zeros at first.
