@@ -19,6 +19,9 @@ const (
 	TopicAPIKeys  Topic = "keypulse.apikeys"  // control: API keys ([APIKeyRecord])
 	TopicKeys     Topic = "keypulse.keys"     // control: what owners say of their keys ([KeyRecord])
 
+	// TopicAudit is what was done to API keys ([AuditRecord]): a control topic of which every record counts.
+	TopicAudit Topic = "keypulse.audit"
+
 	// TopicQuota is what nodes tell each other about rate limits ([QuotaRecord]): one partition, forgotten after minutes.
 	TopicQuota Topic = "keypulse.quota"
 

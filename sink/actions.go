@@ -3,6 +3,7 @@ package sink
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"go.uber.org/zap"
@@ -14,22 +15,39 @@ import (
 
 const insertActions = `INSERT INTO alert_actions (tenant, alert_id, raised_at, action, by, comment, at, kafka_offset)`
 
-// actionsOwner is the partition of events whose owner copies the alert actions, too.
-const actionsOwner = 0
+// copiesOwner is the partition of events whose owner makes the copies, too.
+const copiesOwner = 0
 
-// copyActions stores what people do with alerts until ctx is done. It needs no intent: the table says itself how far it
-// is, since actions are stored in their order, and a line that is stored again replaces itself. So the next owner goes on
-// after the last one there, and a paused one that wakes does no harm.
-func (s *Sink) copyActions(ctx context.Context) error {
+// copied is a control topic of which every record is a line of a table.
+type copied struct {
+	what   string // for people
+	topic  schema.Topic
+	table  string
+	insert func(context.Context, []broker.Record) error
+	state  *atomic.Pointer[error] // of nil: copying
+}
+
+// copies are all of them.
+func (s *Sink) copies() []copied {
+	return []copied{
+		{"alert actions", schema.TopicAlertActions, "alert_actions", s.insertActions, &s.actions},
+		{"the audit", schema.TopicAudit, "audit", s.insertAudit, &s.audit},
+	}
+}
+
+// copy stores a topic's records until ctx is done. It needs no intent: the table says itself how far it is, since records
+// are stored in their order, and a line that is stored again replaces itself. So the next owner goes on after the last one
+// there, and a paused one that wakes does no harm.
+func (s *Sink) copy(ctx context.Context, c copied) error {
 	var next int64
-	err := s.untilDone(ctx, "read how far alert actions are stored", func() (err error) {
-		next, err = s.storedActions(ctx)
+	err := s.untilDone(ctx, c, func() (err error) {
+		next, err = s.storedBelow(ctx, c.table)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	for r := s.cfg.Client.NewReader(schema.TopicAlertActions, 0, next); ; {
+	for r := s.cfg.Client.NewReader(c.topic, 0, next); ; {
 		records, err := r.Fetch(ctx)
 		if err != nil {
 			return err
@@ -37,7 +55,7 @@ func (s *Sink) copyActions(ctx context.Context) error {
 		if len(records) == 0 {
 			continue
 		}
-		err = s.untilDone(ctx, "store alert actions", func() error { return s.insertActions(ctx, records) })
+		err = s.untilDone(ctx, c, func() error { return c.insert(ctx, records) })
 		if err != nil {
 			return err
 		}
@@ -45,29 +63,29 @@ func (s *Sink) copyActions(ctx context.Context) error {
 }
 
 // untilDone tries again while ClickHouse refuses or does not answer.
-func (s *Sink) untilDone(ctx context.Context, what string, f func() error) error {
+func (s *Sink) untilDone(ctx context.Context, c copied, f func() error) error {
 	for n := 0; ; n++ {
 		err := f()
 		if err == nil {
-			s.actions.Store(new(error))
+			c.state.Store(new(error))
 			return nil
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		err = fmt.Errorf("%s: %w", what, err)
-		s.actions.Store(&err)
-		s.log.Warn("cannot copy alert actions, trying again", zap.Error(err))
+		err = fmt.Errorf("copy %s: %w", c.what, err)
+		c.state.Store(&err)
+		s.log.Warn("cannot copy a control topic, trying again", zap.String("table", c.table), zap.Error(err))
 		if err := pause.For(ctx, retryAfter(n)); err != nil {
 			return err
 		}
 	}
 }
 
-// storedActions is the offset after the last action that is stored.
-func (s *Sink) storedActions(ctx context.Context) (int64, error) {
+// storedBelow is the offset after the last record that a table has.
+func (s *Sink) storedBelow(ctx context.Context, table string) (int64, error) {
 	var next uint64
-	err := s.cfg.DB.QueryRow(ctx, "SELECT if(count() = 0, 0, max(kafka_offset) + 1) FROM alert_actions").Scan(&next)
+	err := s.cfg.DB.QueryRow(ctx, "SELECT if(count() = 0, 0, max(kafka_offset) + 1) FROM "+table).Scan(&next)
 	return int64(next), err
 }
 

@@ -42,6 +42,7 @@ type Sink struct {
 	metrics *metrics
 	ready   atomic.Pointer[error] // nil: not a member yet; of nil: storing
 	actions atomic.Pointer[error] // the same of alert actions; nil: another sink copies them
+	audit   atomic.Pointer[error] // the same of the audit
 }
 
 // New makes a sink.
@@ -97,17 +98,22 @@ func restartAfter(last, ran time.Duration) time.Duration {
 
 var errNoGeneration = errors.New("not a member of the group yet")
 
-// Check says why the sink does not store: it is no member of its group yet, or its last INSERT, of events or of alert
-// actions, failed.
+// Check says why the sink does not store: it is no member of its group yet, or its last INSERT, of events, alert
+// actions or the audit, failed.
 func (s *Sink) Check(context.Context) error {
 	err := s.ready.Load()
 	if err == nil {
 		return errNoGeneration
 	}
-	if actions := s.actions.Load(); *err == nil && actions != nil {
-		return *actions
+	if *err != nil {
+		return *err
 	}
-	return *err
+	for _, c := range s.copies() {
+		if state := c.state.Load(); state != nil && *state != nil {
+			return *state
+		}
+	}
+	return nil
 }
 
 // serve stores the partitions of one generation until it is over: recover what the last owner left open, then read all
@@ -125,9 +131,14 @@ func (s *Sink) serve(ctx context.Context, generation *broker.Generation) error {
 		g.Go(func() error { return s.read(reading, partition, positions[partition], chunks) })
 	}
 	g.Go(func() error { return s.write(reading, generation, owner, chunks) })
-	s.actions.Store(nil)
-	if slices.Contains(generation.Partitions, actionsOwner) {
-		g.Go(func() error { return s.copyActions(reading) })
+	copies := s.copies()
+	for _, c := range copies {
+		c.state.Store(nil)
+	}
+	if slices.Contains(generation.Partitions, copiesOwner) {
+		for _, c := range copies {
+			g.Go(func() error { return s.copy(reading, c) })
+		}
 		g.Go(func() error { return s.verifyNowAndThen(reading) })
 		g.Go(func() error { return s.retainNowAndThen(reading) })
 	}

@@ -2,10 +2,15 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
+	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // adminOf is a client of an instance's admin API with a new admin key of a tenant.
@@ -121,6 +126,33 @@ func TestAdminAPI(t *testing.T) {
 			t.Errorf("the clients' listener answers %d", r.status)
 		}
 	})
+	t.Run("the audit", func(t *testing.T) {
+		const lines = `SELECT action || ' ' || outcome || ' ' || toString(version) AS line, by, remote != '', request_id != ''
+			FROM audit WHERE tenant = 'demo' AND target = '%s' ORDER BY kafka_offset LIMIT 1 BY kafka_offset FORMAT TSV`
+		admin := strings.Fields(in.askClickHouse("SELECT target FROM audit WHERE tenant = 'demo' AND outcome = 'done' AND by LIKE 'cli:%' ORDER BY kafka_offset DESC LIMIT 1"))[0]
+		var want strings.Builder
+		for i, action := range []string{"create", "change", "change", "rotate", "change", "change", "revoke"} {
+			for _, outcome := range []string{"begun", "done"} {
+				fmt.Fprintf(&want, "%s %s %d\t%s\t1\t1\n", action, outcome, i+1, admin)
+			}
+		}
+		await(t, "the audit", 20*time.Second, func() error {
+			if got := in.askClickHouse(fmt.Sprintf(lines, made.ID)); got != want.String() {
+				return fmt.Errorf("it has\n%swant\n%s", got, want.String())
+			}
+			return nil
+		})
+		await(t, "the refusals", 20*time.Second, func() error {
+			got := in.askClickHouse("SELECT changes, count() FROM (SELECT DISTINCT kafka_offset, changes FROM audit WHERE outcome = 'refused' AND remote != '') GROUP BY changes ORDER BY changes FORMAT TSV")
+			if got != "insufficient_scope\t2\nunauthorized\t4\n" {
+				return fmt.Errorf("it has %s", got)
+			}
+			return nil
+		})
+		if got := in.askClickHouse("SELECT count() FROM audit WHERE changes ILIKE '%hmac%' OR changes LIKE '%kp_live%'"); got != "0\n" {
+			t.Errorf("%s lines hold what is secret", got)
+		}
+	})
 	t.Run("what is wrong", func(t *testing.T) {
 		a.t = t
 		for _, body := range []string{
@@ -146,4 +178,37 @@ func awaitKey(t *testing.T, admin *instance, status int) {
 		}
 	}
 	t.Fatal("the admin key is not known")
+}
+
+// askClickHouse asks the instance's ClickHouse over HTTP.
+func (in *instance) askClickHouse(statement string) string {
+	in.t.Helper()
+	var data, listen string
+	for _, setting := range in.settings {
+		if v, ok := strings.CutPrefix(setting, "KEYPULSE_DATA="); ok {
+			data = v
+		}
+		if v, ok := strings.CutPrefix(setting, "KEYPULSE_CLICKHOUSE_HTTP_LISTEN="); ok {
+			listen = v
+		}
+	}
+	password, err := os.ReadFile(filepath.Join(data, "clickhouse", "password"))
+	if err != nil {
+		in.t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(in.t.Context(), http.MethodPost, "http://"+listen+"/?database=keypulse", strings.NewReader(statement))
+	if err != nil {
+		in.t.Fatal(err)
+	}
+	req.SetBasicAuth("keypulse", strings.TrimSpace(string(password)))
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		in.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode != http.StatusOK {
+		in.t.Fatalf("%s: %d %s %v", statement, res.StatusCode, text, err)
+	}
+	return string(text)
 }

@@ -6,7 +6,9 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/user"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -66,8 +68,38 @@ func newAPIKey(secret *auth.Secret, r apiKeyRequest) (schema.APIKeyRecord, strin
 // errChanged says that somebody else changed an API key first.
 var errChanged = errors.New("it was changed by somebody else meanwhile; try again")
 
-// putAPIKey writes a version of an API key and reads it back into table.
-func putAPIKey(ctx context.Context, c *broker.Client, table *auth.Table, r schema.APIKeyRecord) (*auth.Entry, error) {
+// putAPIKey writes a version of an API key, with its lines of the audit, and reads it back into table.
+func putAPIKey(ctx context.Context, c *broker.Client, table *auth.Table, action string, r schema.APIKeyRecord) (*auth.Entry, error) {
+	line := schema.AuditAPIKey(action, r, schema.MillisOf(time.Now()))
+	line.By, line.Outcome = operator(), schema.AuditBegun
+	if err := appendAudit(ctx, c, line); err != nil {
+		return nil, err
+	}
+	entry, err := writeAPIKey(ctx, c, table, r)
+	switch {
+	case err == nil:
+		line.Outcome = schema.AuditDone
+	case errors.Is(err, errChanged):
+		line.Outcome = schema.AuditConflict
+	default:
+		line.Outcome = schema.AuditUnknown
+	}
+	return entry, errors.Join(err, appendAudit(ctx, c, line))
+}
+
+// operator is who runs a command, as the audit names him.
+func operator() string {
+	name := strconv.Itoa(os.Getuid())
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	if host, err := os.Hostname(); err == nil {
+		name += "@" + host
+	}
+	return "cli:" + name
+}
+
+func writeAPIKey(ctx context.Context, c *broker.Client, table *auth.Table, r schema.APIKeyRecord) (*auth.Entry, error) {
 	if _, err := appendControl(ctx, c, schema.TopicAPIKeys, []byte(r.ID), r); err != nil {
 		return nil, err
 	}
@@ -129,7 +161,7 @@ func createAPIKey(ctx context.Context, args []string) error {
 			return fmt.Errorf("create API key: %w; name the right one with --secret-file (where it is lost, revoke the old keys first)", err)
 		}
 		record, apiKey := newAPIKey(secret, r)
-		if _, err := putAPIKey(ctx, c, table, record); err != nil {
+		if _, err := putAPIKey(ctx, c, table, schema.AuditCreate, record); err != nil {
 			return err
 		}
 		if asJSON {
@@ -236,7 +268,7 @@ func revokeAPIKey(ctx context.Context, args []string) error {
 		}
 		record.Version++
 		record.Status = schema.APIKeyRevoked
-		if _, err := putAPIKey(ctx, c, table, record); err != nil {
+		if _, err := putAPIKey(ctx, c, table, schema.AuditRevoke, record); err != nil {
 			return err
 		}
 		fmt.Printf("Revoked %s (%s of %s).\n", record.ID, record.Name, record.Tenant)
@@ -285,7 +317,7 @@ func rotateAPIKey(ctx context.Context, args []string) error {
 			return fmt.Errorf("rotate API key: %w; name the right one with --secret-file", err)
 		}
 		record, apiKey := admin.Rotate(secret, entry.Record, time.Now().Add(overlap))
-		if _, err := putAPIKey(ctx, c, table, record); err != nil {
+		if _, err := putAPIKey(ctx, c, table, schema.AuditRotate, record); err != nil {
 			return err
 		}
 		if asJSON {

@@ -22,6 +22,12 @@ func appendControl(ctx context.Context, c *broker.Client, topic schema.Topic, ke
 	return a.Records(ctx, broker.Record{Key: key, Value: value, Time: schema.MillisOf(time.Now())})
 }
 
+// appendAudit writes a line of the audit.
+func appendAudit(ctx context.Context, c *broker.Client, r schema.AuditRecord) error {
+	_, err := appendControl(ctx, c, schema.TopicAudit, []byte(r.Tenant), r)
+	return err
+}
+
 // readControl applies everything that is in a control topic now. Records that change nothing are passed over, as every
 // node does.
 func readControl(ctx context.Context, c *broker.Client, topic schema.Topic, apply func(offset int64, key, value []byte) error) error {

@@ -227,7 +227,13 @@ func (n *node) serveAdmin(l net.Listener) {
 	}
 	log := n.log.Named("admin")
 	server := httpapi.New(httpapi.Config{Log: log, Auth: httpapi.Authenticate(n.keys, n.take, time.Now), Refuse: n.refuse, BodiesLimit: 16 << 20})
-	admin.New(admin.Config{Keys: n.keys, Secret: n.secret, Append: n.appendAPIKey, Log: log}).Register(server.App())
+	a := admin.New(admin.Config{
+		Keys: n.keys, Secret: n.secret, Append: n.appendAPIKey, Log: log,
+		Audit: func(ctx context.Context, r schema.AuditRecord) error { return appendAudit(ctx, n.client, r) },
+	})
+	server.Registry().MustRegister(a.Metrics()...)
+	a.Register(server.App())
+	n.start("audit", a.Run)
 	n.serveOn("admin API", server, l)
 }
 

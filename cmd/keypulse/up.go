@@ -18,6 +18,7 @@ import (
 	"keypulse/internal/auth"
 	"keypulse/internal/broker"
 	"keypulse/internal/engine"
+	"keypulse/schema"
 )
 
 // minFreeDisk is the free space of the data folder below which nothing is accepted: the embedded broker must never
@@ -170,7 +171,7 @@ func (n *node) firstKey(secret *auth.Secret) (string, error) {
 	ctx, cancel := n.starting()
 	defer cancel()
 	record, apiKey := newAPIKey(secret, apiKeyRequest{tenant: "demo", name: "first key", rateLimit: auth.DefaultRateLimit, scopes: auth.DefaultScopes()})
-	_, err := putAPIKey(ctx, n.client, n.keys, record)
+	_, err := putAPIKey(ctx, n.client, n.keys, schema.AuditCreate, record)
 	return apiKey, err
 }
 

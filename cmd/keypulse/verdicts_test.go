@@ -15,6 +15,7 @@ import (
 	"keypulse/internal/broker"
 	"keypulse/internal/broker/brokertest"
 	"keypulse/rules"
+	"keypulse/schema"
 )
 
 // cluster is roles that run as nodes of this process, on one Kafka.
@@ -39,7 +40,7 @@ func newCluster(t *testing.T) *cluster {
 		t.Fatal(err)
 	}
 	record, apiKey := newAPIKey(c.secret, apiKeyRequest{tenant: "demo", name: "tests", scopes: auth.DefaultScopes()})
-	if _, err := putAPIKey(t.Context(), c.client, auth.NewTable(c.secret), record); err != nil {
+	if _, err := putAPIKey(t.Context(), c.client, auth.NewTable(c.secret), schema.AuditCreate, record); err != nil {
 		t.Fatal(err)
 	}
 	c.apiKey = apiKey

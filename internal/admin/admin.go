@@ -19,6 +19,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"keypulse/internal/auth"
@@ -43,24 +44,36 @@ type Config struct {
 	Secret *auth.Secret
 	// Append writes a version of an API key to the control topic and returns the offset it got.
 	Append func(ctx context.Context, r schema.APIKeyRecord) (int64, error)
-	Log    *zap.Logger
-	Now    func() time.Time // default time.Now
+	// Audit writes a line of the audit.
+	Audit func(ctx context.Context, r schema.AuditRecord) error
+	Log   *zap.Logger
+	Now   func() time.Time // default time.Now
 }
 
 // Admin answers the requests under [Path].
-type Admin struct{ cfg Config }
+type Admin struct {
+	cfg Config
+	// refusals are the lines about refused requests that wait to be written. A full queue drops new ones, and counts them.
+	refusals chan schema.AuditRecord
+	dropped  prometheus.Counter
+}
 
 // New makes an Admin.
 func New(cfg Config) *Admin {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Admin{cfg}
+	return &Admin{
+		cfg: cfg, refusals: make(chan schema.AuditRecord, maxRefusals),
+		dropped: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "keypulse_admin_unaudited_total", Help: "Refused requests of the admin API that the audit does not have, because too many came at once.",
+		}),
+	}
 }
 
 // Register puts the routes on app.
 func (a *Admin) Register(app fiber.Router) {
-	need := httpapi.Require(auth.ScopeAdmin)
+	need := a.noteRefusal(httpapi.Require(auth.ScopeAdmin))
 	app.Get(Path, need, noParams, a.list)
 	app.Post(Path, need, noParams, a.create)
 	app.Get(Path+"/:id", need, noParams, a.show)
@@ -140,7 +153,7 @@ func (a *Admin) create(c *fiber.Ctx) error {
 		return err
 	}
 	r, apiKey := NewKey(a.cfg.Secret, r, a.cfg.Now())
-	if err := a.write(c, r, "created"); err != nil {
+	if err := a.write(c, r, schema.AuditCreate); err != nil {
 		return err
 	}
 	c.Set(fiber.HeaderLocation, Path+"/"+r.ID)
@@ -186,7 +199,7 @@ func (a *Admin) change(c *fiber.Ctx) error {
 	if err := a.check(r); err != nil {
 		return err
 	}
-	if err := a.write(c, r, "changed"); err != nil {
+	if err := a.write(c, r, schema.AuditChange); err != nil {
 		return err
 	}
 	return answer(c, fiber.StatusOK, r, "")
@@ -217,7 +230,7 @@ func (a *Admin) rotate(c *fiber.Ctx) error {
 		return httpapi.Conflict("The API key has expired, and a new one under its id would be, too: create one.")
 	}
 	r, apiKey := Rotate(a.cfg.Secret, e.Record, a.cfg.Now().Add(overlap))
-	if err := a.write(c, r, "rotated"); err != nil {
+	if err := a.write(c, r, schema.AuditRotate); err != nil {
 		return err
 	}
 	return answer(c, fiber.StatusOK, r, apiKey)
@@ -233,7 +246,7 @@ func (a *Admin) revoke(c *fiber.Ctx) error {
 	if r.Status != schema.APIKeyRevoked {
 		r.Version++
 		r.Status = schema.APIKeyRevoked
-		if err := a.write(c, r, "revoked"); err != nil {
+		if err := a.write(c, r, schema.AuditRevoke); err != nil {
 			return err
 		}
 	}
@@ -291,11 +304,27 @@ func (a *Admin) check(r schema.APIKeyRecord) error {
 	return nil
 }
 
-// write writes a version and reads it back: of two that replace the same one, the first in the log counts.
-func (a *Admin) write(c *fiber.Ctx, r schema.APIKeyRecord, what string) error {
-	by := httpapi.IdentityOf(c)
+// write writes a version and reads it back: of two that replace the same one, the first in the log counts. The audit has
+// a line before, so that no change goes without one, and one after.
+func (a *Admin) write(c *fiber.Ctx, r schema.APIKeyRecord, action string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
 	defer cancel()
+	line := a.line(c, schema.AuditAPIKey(action, r, schema.MillisOf(a.cfg.Now())))
+	line.Outcome = schema.AuditBegun
+	if err := a.cfg.Audit(ctx, line); err != nil {
+		e := httpapi.Unavailable(httpapi.CodeUnavailable, "The log does not answer; nothing was done.", 1)
+		e.Cause = fmt.Errorf("audit: %w", err)
+		return e
+	}
+	outcome, err := a.append(ctx, r)
+	line.Outcome = outcome
+	if auditErr := a.cfg.Audit(ctx, line); auditErr != nil {
+		a.cfg.Log.Error("the audit does not have the outcome of a change", zap.String("api_key", r.ID), zap.String("outcome", string(outcome)), zap.Error(auditErr))
+	}
+	return err
+}
+
+func (a *Admin) append(ctx context.Context, r schema.APIKeyRecord) (schema.AuditOutcome, error) {
 	offset, err := a.cfg.Append(ctx, r)
 	if err == nil {
 		err = a.cfg.Keys.Wait(ctx, offset+1)
@@ -303,18 +332,16 @@ func (a *Admin) write(c *fiber.Ctx, r schema.APIKeyRecord, what string) error {
 	if err != nil {
 		e := httpapi.Unavailable(codeOutcomeUnknown, "The change may or may not have been made: read the API key and try again.", 1)
 		e.Cause = fmt.Errorf("write API key %s: %w", r.ID, err)
-		return e
+		return schema.AuditUnknown, e
 	}
 	now := a.cfg.Keys.Get(r.ID)
 	if now == nil {
-		return httpapi.Internal(errors.New("API key " + r.ID + " was written and is not there"))
+		return schema.AuditUnknown, httpapi.Internal(errors.New("API key " + r.ID + " was written and is not there"))
 	}
 	if n := now.Record; n.Version != r.Version || n.HMAC != r.HMAC || n.Status != r.Status {
-		return conflict(n)
+		return schema.AuditConflict, conflict(n)
 	}
-	a.cfg.Log.Info("API key "+what, zap.String("id", r.ID), zap.Int64("version", r.Version), zap.String("tenant", string(r.Tenant)), zap.Strings("scopes", r.Scopes),
-		zap.Int("rate_limit", r.RateLimit), zap.String("by", by.KeyID), zap.Stringer("from", c.Context().RemoteAddr()), zap.String("request_id", httpapi.RequestID(c)))
-	return nil
+	return schema.AuditDone, nil
 }
 
 func conflict(r schema.APIKeyRecord) error {

@@ -23,7 +23,7 @@ type TopicConfig struct {
 }
 
 // controlTopics have one partition and keep everything.
-var controlTopics = []schema.Topic{schema.TopicLog, schema.TopicRules, schema.TopicAPIKeys, schema.TopicKeys, schema.TopicAlertActions}
+var controlTopics = []schema.Topic{schema.TopicLog, schema.TopicRules, schema.TopicAPIKeys, schema.TopicKeys, schema.TopicAlertActions, schema.TopicAudit}
 
 // maxMessageBytes is what a topic accepts in one batch; a verdict with many alerts is the largest record.
 const maxMessageBytes = 8 << 20

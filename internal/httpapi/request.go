@@ -52,6 +52,15 @@ func IdentityOf(c *fiber.Ctx) auth.Identity {
 	return r.entry.Identity
 }
 
+// SenderOf returns whose API key was sent, also where it opens nothing, false where it is none that exists.
+func SenderOf(c *fiber.Ctx) (auth.Identity, bool) {
+	r := requestOf(c.Context())
+	if r.entry == nil {
+		return auth.Identity{}, false
+	}
+	return r.entry.Identity, true
+}
+
 // requestID takes the client's id when it is 1 to 128 of letters, digits and -_.:~+/=@, else makes a UUIDv7. So a log
 // line cannot be forged through it.
 func requestID(sent []byte, now time.Time) string {
