@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strings"
 	"unicode"
 	"unicode/utf8"
 
@@ -28,8 +29,8 @@ var keyMembers = []string{"name", "key_type", "status", "tags", "rotation_period
 // pathKeyID reads the key_id of a path.
 func pathKeyID(c *fiber.Ctx) (string, error) {
 	id, err := url.PathUnescape(c.Params("key_id"))
-	if err != nil || id == "" || len(id) > maxText || !utf8.ValidString(id) {
-		return "", httpapi.InvalidParameters(httpapi.FieldError{Field: "key_id", Message: fmt.Sprintf("must be 1 to %d bytes of UTF-8", maxText)})
+	if err != nil || id == "" || len(id) > maxText || !utf8.ValidString(id) || strings.ContainsRune(id, 0) {
+		return "", httpapi.InvalidParameters(httpapi.FieldError{Field: "key_id", Message: fmt.Sprintf("must be 1 to %d bytes of UTF-8 without U+0000", maxText)})
 	}
 	return id, nil
 }

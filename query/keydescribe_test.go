@@ -115,6 +115,7 @@ func TestDescribeKeyRefuses(t *testing.T) {
 	a.refuse("reader", http.MethodPut, "/api/keys/k", "{}", 403)
 	a.refuse("", http.MethodPut, "/api/keys/k", "{}", 401)
 	a.refuse("demo", http.MethodPut, "/api/keys/"+strings.Repeat("x", 257), "{}", 400, "256")
+	a.refuse("demo", http.MethodPut, "/api/keys/a%00b", "{}", 400, "U+0000")
 	a.refuse("demo", http.MethodPut, "/api/keys/k?x=1", "{}", 400)
 
 	l.before = func(r schema.KeyRecord) { // somebody is faster

@@ -54,18 +54,14 @@ func (s *Sink) tryRecover(ctx context.Context, generation *broker.Generation, ow
 			return nil, err
 		}
 	}
-	for _, c := range state { // an INSERT under way may hold the fence's door open
-		if err := s.kill(ctx, c.open); c.open != nil && err != nil {
-			return nil, err
-		}
+	if err := s.killAll(ctx, state); err != nil { // an INSERT under way may hold the fence's door open
+		return nil, err
 	}
 	if err := s.acquire(ctx, generation, owner, own); err != nil {
 		return nil, err
 	}
-	for _, c := range state {
-		if err := s.kill(ctx, c.open); c.open != nil && err != nil {
-			return nil, err
-		}
+	if err := s.killAll(ctx, state); err != nil {
+		return nil, err
 	}
 	positions := make(map[int32]judged.Position, len(state))
 	for partition, c := range state {
@@ -74,6 +70,19 @@ func (s *Sink) tryRecover(ctx context.Context, generation *broker.Generation, ow
 		}
 	}
 	return positions, nil
+}
+
+// killAll ends what may still be under way of the intents that are open.
+func (s *Sink) killAll(ctx context.Context, state map[int32]committed) error {
+	for _, c := range state {
+		if c.open == nil {
+			continue
+		}
+		if err := s.kill(ctx, c.open); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // position settles what is open in one partition and says where to go on.

@@ -209,7 +209,10 @@ func TestKilledEngineLosesNothingAndDoublesNothing(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- eng.Run(ctx) }()
+	go func() {
+		ended <- eng.Run(ctx)
+		close(ended)
+	}()
 	t.Cleanup(func() {
 		cancel()
 		<-ended
@@ -228,8 +231,12 @@ func TestKilledEngineLosesNothingAndDoublesNothing(t *testing.T) {
 	c, log := brokertest.Start(t, partitions)
 	f := newFeed(t, c, log)
 	stop := start(t, newSink(c, log, db))
-	for range soak(4, 100) {
+	began := time.Now()
+	for kill := range soak(4, 100) {
 		f.feedUntilStored(db, f.total()+int64(f.random.IntN(2000)))
+		for kill > 0 && kill%4 == 0 && time.Since(began) < engine.Healthy { // one in four, for an engine is given up after five quick ends
+			f.feedUntilStored(db, f.total()+1000)
+		}
 		time.Sleep(time.Duration(f.random.IntN(30)) * time.Millisecond)
 		if pid := eng.PID(); pid != 0 {
 			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
@@ -237,8 +244,13 @@ func TestKilledEngineLosesNothingAndDoublesNothing(t *testing.T) {
 			}
 		}
 		for eng.Ready(t.Context()) != nil || eng.Alive() != nil {
-			time.Sleep(time.Millisecond)
+			select {
+			case err := <-ended:
+				t.Fatal(err)
+			case <-time.After(time.Millisecond):
+			}
 		}
+		began = time.Now()
 	}
 	f.await(db)
 	stop()

@@ -18,8 +18,8 @@ import (
 const (
 	// restartPause lies between the end of a child and the start of the next.
 	restartPause = 200 * time.Millisecond
-	// quickEnd is how long a child must live for its end not to count as a repeated failure.
-	quickEnd = 10 * time.Second
+	// Healthy is how long a child must live for its end not to count as a repeated failure.
+	Healthy = 10 * time.Second
 	// maxQuickEnds in a row make Run give up.
 	maxQuickEnds = 5
 	// stopTimeout is how long a child may take to end by itself before it is killed.
@@ -55,7 +55,7 @@ func (e *Engine) Run(ctx context.Context) error {
 			}
 			continue
 		}
-		if quick++; time.Since(started) >= quickEnd {
+		if quick++; time.Since(started) >= Healthy {
 			quick = 1
 		}
 		if quick >= maxQuickEnds {
