@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -54,15 +55,25 @@ func output(t *testing.T, settings []string, args ...string) string {
 	return stdout.String()
 }
 
-// freeAddress is an address of this machine that nobody listens on.
+// given are the ports that freeAddress has given in this process.
+var given sync.Map
+
+// freeAddress is an address of this machine that nobody listens on. Its port is below those that the system gives to
+// connections and to listeners that name none: one of them could take it before it is used.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		address := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000))
+		if _, taken := given.LoadOrStore(address, true); taken {
+			continue
+		}
+		if l, err := net.Listen("tcp", address); err == nil {
+			l.Close()
+			return address
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no free port")
+	return ""
 }
 
 // instance is a `keypulse up` with a data folder of its own.
