@@ -21,11 +21,17 @@ const (
 		event_id, values, hits, last_event_id, last_at)`
 )
 
+// receiveSeconds is how long the server waits for the next part of an INSERT.
+const receiveSeconds = 5
+
 // settings gives an INSERT its name. Nothing is left to ClickHouse's deduplication: it records a block before it has stored it,
 // and then drops the repeat of one that it lost.
 func (s *Sink) settings(ctx context.Context, name string) context.Context {
 	return clickhouse.Context(s.bounded(ctx), clickhouse.WithQueryID(name), clickhouse.WithSettings(clickhouse.Settings{
-		"async_insert": 0, "insert_deduplicate": 0, "deduplicate_blocks_in_dependent_materialized_views": 0, "insert_deduplication_token": "",
+		// A sink that is paused in the middle of sending must not keep its successor waiting: KILL QUERY does not end a
+		// statement that waits for its client.
+		"receive_timeout": receiveSeconds,
+		"async_insert":    0, "insert_deduplicate": 0, "deduplicate_blocks_in_dependent_materialized_views": 0, "insert_deduplication_token": "",
 	}))
 }
 

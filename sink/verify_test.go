@@ -157,6 +157,7 @@ func TestPausedSinkIsFenced(t *testing.T) {
 		if err := child.Start(); err != nil {
 			t.Fatal(err)
 		}
+		t.Cleanup(func() { _ = child.Process.Kill() }) // also when it is stopped and the test has failed
 		target := f.total() + 500 + int64(f.random.IntN(2000))
 		f.feedUntilStored(db, target)
 		if err := child.Process.Signal(syscall.SIGSTOP); err != nil {
