@@ -23,12 +23,12 @@ func retaining(c *broker.Client, log schema.LogRecord, db driver.Conn) *sink.Sin
 	})
 }
 
-// awaitEvents waits until events has so many rows.
+// awaitEvents waits until events has so many rows, and the tables that its views fill, one after another, have theirs.
 func (f *feed) awaitEvents(db driver.Conn, want int64) {
 	f.t.Helper()
 	var n uint64
 	for deadline := time.Now().Add(60 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if scan(f.t, db, "SELECT count() FROM events", &n); int64(n) == want {
+		if scan(f.t, db, "SELECT count() FROM events", &n); int64(n) == want && f.report(db).NotYet == 0 {
 			return
 		}
 	}
