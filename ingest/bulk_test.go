@@ -12,6 +12,9 @@ import (
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
+
+	"keypulse/internal/broker/brokertest"
+	"keypulse/schema"
 )
 
 // chunkAnswer is one line of a bulk request's answer.
@@ -145,6 +148,51 @@ func TestBulkChunksAreAllOrNothing(t *testing.T) {
 	}
 	if got := len(n.logged()); got != 1011 {
 		t.Errorf("%d events in the log, want 1011", got)
+	}
+}
+
+// TestBulkOutcomeUnknown loses the acknowledgements of the second of three chunks: its line says so, the third is not read,
+// and the whole request, sent again, puts each event into the log under its own event_id.
+func TestBulkOutcomeUnknown(t *testing.T) {
+	n, j, u := start(t, hasty)
+	n.event("first")
+	speak := j.silence(t)
+	type answer struct {
+		status int
+		lines  []chunkAnswer
+	}
+	answered := make(chan answer, 1)
+	body := []byte(bulkLines(1, 2500))
+	go func() {
+		status, lines := n.bulk(body, "Idempotency-Key", "job", "Prefer", "wait=30")
+		answered <- answer{status, lines}
+	}()
+	until(t, "the first chunk waits for its verdicts", func() bool { return n.waiting() == 1000 })
+	lost := u.Answer(brokertest.Produce, schema.TopicEvents, brokertest.NotEnoughReplicasAfterAppend, -1)
+	speak()
+	a := <-answered
+	lost.Remove()
+	if a.status != 503 || len(a.lines) != 2 || !a.lines[0].Success {
+		t.Fatalf("%d %.500s", a.status, fmt.Sprint(a.lines))
+	}
+	if l := a.lines[1]; l.Success || l.Code != "outcome_unknown" || l.First != 1001 || l.Last != 2000 || len(l.EventIDs) != 1000 || l.EventIDs[999] != "job-1999" {
+		t.Errorf("the chunk whose outcome is unknown: %.500s", fmt.Sprint(l))
+	}
+	if status, lines := n.bulk(body, "Idempotency-Key", "job", "Prefer", "respond-async"); status != 202 || len(lines) != 3 {
+		t.Errorf("sent again: %d %.500s", status, fmt.Sprint(lines))
+	}
+	times := map[string]int{}
+	for _, e := range n.logged() {
+		times[e.EventID]++
+	}
+	for i := range 2500 {
+		want := 1
+		if i < 2000 {
+			want = 2 // the processor finds the first: package dedup
+		}
+		if id := fmt.Sprint("job-", i); times[id] != want {
+			t.Errorf("%s is in the log %d times, want %d", id, times[id], want)
+		}
 	}
 }
 

@@ -278,3 +278,38 @@ func BenchmarkProduceParallel(b *testing.B) {
 		}
 	})
 }
+
+// TestFencedProducer has a later epoch of its own producer id in the log: it takes a new id, and its records are there once.
+func TestFencedProducer(t *testing.T) {
+	c, _ := brokertest.Start(t, 1)
+	a := broker.NewAppend(c, schema.TopicEvents, 0, broker.DefaultProducerConfig())
+	other := broker.NewAppend(c, schema.TopicEvents, 0, broker.DefaultProducerConfig())
+	var want []string
+	for i := range 3 {
+		for _, step := range []struct {
+			by    *broker.Append
+			value string
+		}{{a, fmt.Sprint("own ", i)}, {other, fmt.Sprint("later epoch ", i)}} {
+			if step.by == other {
+				other.Supersede(a)
+			}
+			offset, err := step.by.Records(t.Context(), record(0, "k", step.value))
+			if err != nil || offset != int64(len(want)) {
+				t.Fatalf("%s: at %d: %v", step.value, offset, err)
+			}
+			want = append(want, step.value)
+		}
+		id := a.ProducerID()
+		offset, err := a.Records(t.Context(), record(0, "k", fmt.Sprint("fenced ", i)))
+		if err != nil || offset != int64(len(want)) {
+			t.Fatalf("fenced: at %d: %v", offset, err)
+		}
+		if a.ProducerID() == id {
+			t.Error("the fenced producer id is still in use")
+		}
+		want = append(want, fmt.Sprint("fenced ", i))
+	}
+	if got := values(readAll(t, c, schema.TopicEvents, 0)); !slices.Equal(got, want) {
+		t.Errorf("the log has %q, want %q", got, want)
+	}
+}

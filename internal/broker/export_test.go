@@ -17,3 +17,8 @@ func (a *Append) Renew(ctx context.Context, t testing.TB, sequence int32) {
 
 // ProducerID is the id under which the appender has last numbered a batch.
 func (a *Append) ProducerID() int64 { return a.lane.producerID }
+
+// Supersede makes the appender number its next batch as a later epoch of other's producer, from 0.
+func (a *Append) Supersede(other *Append) {
+	a.lane.producerID, a.lane.epoch, a.lane.sequence, a.lane.ready = other.lane.producerID, other.lane.epoch+1, 0, true
+}

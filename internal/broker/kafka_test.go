@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -63,4 +64,30 @@ func TestBrokerKilledUnderLoad(t *testing.T) {
 	t.Logf("%d records written, %d not written, %d unknown", w, not, unknown)
 	clean, _ := brokertest.Open(t, k.Addr, partitions)
 	said.verify(t, clean, partitions)
+}
+
+// TestForgottenProducer waits until the broker has forgotten a producer that was silent for long: it goes on writing, each
+// record once.
+func TestForgottenProducer(t *testing.T) {
+	brokertest.NeedsKafka(t, "the embedded broker forgets no producer")
+	k := brokertest.StartKafka(t, brokertest.KafkaConfig{Settings: []string{"producer.id.expiration.ms=300", "producer.id.expiration.check.interval.ms=100"}})
+	c, _ := brokertest.Open(t, k.Addr, 1)
+	a := broker.NewAppend(c, schema.TopicEvents, 0, broker.DefaultProducerConfig())
+	var want []string
+	for i := range 4 {
+		values := []broker.Record{record(0, "k", fmt.Sprint(2*i)), record(0, "k", fmt.Sprint(2*i+1))}
+		offset, err := a.Records(t.Context(), values...)
+		if err != nil || offset != int64(2*i) {
+			t.Fatalf("batch %d: at %d: %v", i, offset, err)
+		}
+		want = append(want, string(values[0].Value), string(values[1].Value))
+		for deadline := time.Now().Add(time.Minute); k.Producers(t, schema.TopicEvents, 0) > 0; time.Sleep(20 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("the broker does not forget")
+			}
+		}
+	}
+	if got := values(readAll(t, c, schema.TopicEvents, 0)); !slices.Equal(got, want) {
+		t.Errorf("the log has %q, want %q", got, want)
+	}
 }

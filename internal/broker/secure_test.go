@@ -97,13 +97,15 @@ func useCluster(t *testing.T, cfg broker.Config) {
 		t.Errorf("read %v", got)
 	}
 	joined, leave := context.WithCancel(ctx)
-	err = c.RunGroup(joined, broker.Group{ID: "g", Topic: schema.TopicEvents, Log: zaptest.NewLogger(t)}, func(ctx context.Context, g *broker.Generation) error {
+	committed := false
+	err = c.RunGroup(joined, broker.Group{ID: "keypulse-test", Topic: schema.TopicEvents, Log: zaptest.NewLogger(t)}, func(ctx context.Context, g *broker.Generation) error {
 		err := g.Commit(ctx, []broker.Commit{{Partition: 0, Offset: 1}})
+		committed = err == nil
 		leave()
 		return err
 	})
-	if err != nil {
-		t.Error(err)
+	if err != nil || !committed {
+		t.Errorf("committed: %t: %v", committed, err)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"time"
 
@@ -27,6 +28,11 @@ var controlTopics = []schema.Topic{schema.TopicLog, schema.TopicRules, schema.To
 
 // maxMessageBytes is what a topic accepts in one batch; a verdict with many alerts is the largest record.
 const maxMessageBytes = 8 << 20
+
+// maxClockAhead is how far the clock of an ingest node may be ahead of the broker's: it refuses events with later times.
+// Windows, duplicates and retention follow the largest time of a partition, so one wrong clock would end them all early.
+// (The embedded broker has the nodes' clock and no such check.)
+const maxClockAhead = 5 * time.Second
 
 // EnsureTopics makes the topics that are missing and returns the log's incarnation. An existing log whose number of
 // partitions is not the one that it was made with is an error: ids and the order of keys depend on it.
@@ -59,9 +65,13 @@ func (c *Client) EnsureTopics(ctx context.Context, cfg TopicConfig) (schema.LogR
 		"max.message.bytes": strconv.Itoa(maxMessageBytes),
 	}
 	for _, t := range []schema.Topic{schema.TopicEvents, schema.TopicVerdicts, schema.TopicState} {
-		own := settings
-		if t == schema.TopicState { // its owner deletes what it needs no more
-			own = map[string]string{"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1", "max.message.bytes": settings["max.message.bytes"]}
+		own := maps.Clone(settings)
+		switch t {
+		case schema.TopicEvents:
+			own["message.timestamp.after.max.ms"] = strconv.FormatInt(maxClockAhead.Milliseconds(), 10)
+		case schema.TopicState: // its owner deletes what it needs no more
+			own["retention.ms"], own["retention.bytes"] = "-1", "-1"
+		default:
 		}
 		if err := c.createTopic(ctx, t, log.Partitions, cfg, own); err != nil {
 			return log, err

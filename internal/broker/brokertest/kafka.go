@@ -13,7 +13,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"keypulse/internal/broker"
+	"keypulse/schema"
 )
 
 // KafkaConfig is what a test may want of an Apache Kafka broker.
@@ -191,6 +195,22 @@ func (k *Kafka) Kill() {
 func (k *Kafka) StartNetwork(t testing.TB, seed uint64) *Network {
 	t.Helper()
 	return k.spoilable(t, seed)
+}
+
+// Producers returns how many idempotent producers a partition remembers.
+func (k *Kafka) Producers(t testing.TB, topic schema.Topic, partition int32) int {
+	t.Helper()
+	ask := kmsg.NewPtrDescribeProducersRequest()
+	ask.Topics = []kmsg.DescribeProducersRequestTopic{{Topic: string(topic), Partitions: []int32{partition}}}
+	answer := ask.ResponseKind().(*kmsg.DescribeProducersResponse)
+	if err := exchange(k.Addr, ask, answer); err != nil {
+		t.Fatalf("describe producers: %v", err)
+	}
+	p := answer.Topics[0].Partitions[0]
+	if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
+		t.Fatalf("describe producers: %v", err)
+	}
+	return len(p.ActiveProducers)
 }
 
 // Restart starts the broker again on its folder and returns when it answers.

@@ -120,7 +120,11 @@ func exchange(addr string, req kmsg.Request, resp kmsg.Response) error {
 	if _, err := io.ReadFull(c, body); err != nil {
 		return fmt.Errorf("read answer: %w", err)
 	}
-	return resp.ReadFrom(body[4:]) // after the correlation id
+	header := 4 // the correlation id
+	if resp.IsFlexible() {
+		header++ // no tagged fields
+	}
+	return resp.ReadFrom(body[header:])
 }
 
 // throw decides by chance which of the faults with these probabilities happens; -1 for none.
