@@ -36,7 +36,9 @@ type Config struct {
 	AppendKey func(ctx context.Context, rec schema.KeyRecord) (offset int64, err error)
 	// Stream is what GET /api/stream shows; the caller runs it, and ends it before the server is to stop. Without one there
 	// is no such path.
-	Stream      *stream.Hub
+	Stream *stream.Hub
+	// NewTicket makes a ticket that opens the stream once, for the API key with an id, and its text.
+	NewTicket   func(keyID string, now time.Time) (auth.Ticket, string)
 	Incarnation schema.LogRecord // of the log
 	Log         *zap.Logger      // default: none
 	Now         func() time.Time // default time.Now
@@ -106,7 +108,8 @@ func (q *Query) Register(app fiber.Router) {
 	app.Get("/api/events", read, q.listEvents)
 	app.Get("/api/events/:id<int>", read, q.showEvent)
 	if q.cfg.Stream != nil {
-		app.Get("/api/stream", read, q.showStream)
+		app.Get(httpapi.StreamPath, read, q.showStream)
+		app.Post(httpapi.StreamPath+"/tickets", read, q.createTicket)
 	}
 	app.Get("/api/keys", read, q.listKeys)
 	app.Put("/api/keys/:key_id", write, q.describeKey)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"keypulse/internal/answer"
 	"keypulse/internal/httpapi"
 	"keypulse/schema"
 	"keypulse/stream"
@@ -20,11 +21,15 @@ const (
 	recheck = time.Second
 )
 
-// headerLastEventID is where a browser that connects again says how far it has come.
-const headerLastEventID = "Last-Event-ID"
+// headerLastEventID is where a browser that connects again says how far it has come; who makes a new EventSource, as for
+// another ticket, cannot set it and has a parameter.
+const (
+	headerLastEventID = "Last-Event-ID"
+	paramLastEventID  = "last_event_id"
+)
 
 // streamParams are those of GET /api/events that say what an event is like; what says when it was has no place here.
-var streamParams = []string{"key_id", "event_type", "severity", "actor", "source_ip", "min_score", detailsPrefix}
+var streamParams = []string{"key_id", "event_type", "severity", "actor", "source_ip", "min_score", detailsPrefix, paramLastEventID, "ticket"}
 
 // showStream is GET /api/stream: events and alerts as they are judged, as server-sent events, from now on or from
 // where Last-Event-ID says.
@@ -37,7 +42,11 @@ func (q *Query) showStream(c *fiber.Ctx) error {
 	if err := p.err(); err != nil {
 		return err
 	}
-	from, err := q.streamFrom(c.Get(headerLastEventID))
+	id, name := c.Get(headerLastEventID), headerLastEventID
+	if id == "" {
+		id, name = p.values[paramLastEventID], paramLastEventID
+	}
+	from, err := q.streamFrom(id, name)
 	if err != nil {
 		return err
 	}
@@ -58,6 +67,19 @@ func (q *Query) showStream(c *fiber.Ctx) error {
 	return nil
 }
 
+// createTicket is POST /api/stream/tickets: a text that opens the stream once, as the sender's API key does, for a browser,
+// which cannot send the key.
+func (q *Query) createTicket(c *fiber.Ctx) error {
+	if _, err := parseParams(c); err != nil {
+		return err
+	}
+	ticket, text := q.cfg.NewTicket(httpapi.IdentityOf(c).KeyID, q.cfg.Now())
+	c.Set(fiber.HeaderCacheControl, "no-store")
+	b := answer.AppendString([]byte(`{"success":true,"ticket":`), text)
+	b = answer.AppendTime(append(b, `,"expires_at":`...), ticket.Ends)
+	return httpapi.Raw(c, fiber.StatusCreated, append(b, '}'))
+}
+
 // streamFilter is what the parameters ask for, in the words of [eventsWhere].
 func streamFilter(p *params) stream.Filter {
 	var f stream.Filter
@@ -73,14 +95,14 @@ func streamFilter(p *params) stream.Filter {
 	return f
 }
 
-// streamFrom reads Last-Event-ID; nil when there is none.
-func (q *Query) streamFrom(id string) (*stream.Position, error) {
+// streamFrom reads the id of the last frame, which was sent under a name; nil when there is none.
+func (q *Query) streamFrom(id, name string) (*stream.Position, error) {
 	if id == "" {
 		return nil, nil //nolint:nilnil // from now on: no position is an answer, not an accident
 	}
 	at, err := stream.ParsePosition(id, q.cfg.Incarnation)
 	if err != nil {
-		return nil, httpapi.BadRequest(httpapi.CodeInvalidRequest, headerLastEventID+" "+err.Error()+".")
+		return nil, httpapi.BadRequest(httpapi.CodeInvalidRequest, name+" "+err.Error()+".")
 	}
 	return &at, nil
 }

@@ -25,6 +25,9 @@ const (
 	// TopicQuota is what nodes tell each other about rate limits ([QuotaRecord]): one partition, forgotten after minutes.
 	TopicQuota Topic = "keypulse.quota"
 
+	// TopicTickets is which tickets of the stream are used ([TicketRecord]): one partition, forgotten after an hour.
+	TopicTickets Topic = "keypulse.tickets"
+
 	// TopicAlertActions is a control topic of which every record counts ([AlertActionRecord]).
 	TopicAlertActions Topic = "keypulse.alert_actions"
 )

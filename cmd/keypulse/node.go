@@ -19,6 +19,7 @@ import (
 	"keypulse/internal/httpapi"
 	"keypulse/internal/quota"
 	"keypulse/internal/store"
+	"keypulse/internal/ticket"
 	"keypulse/processor"
 	"keypulse/query"
 	"keypulse/rules"
@@ -43,6 +44,7 @@ type node struct {
 	server      *httpapi.Server
 	secret      *auth.Secret
 	stream      *stream.Hub  // of query; nil without it
+	tickets     *ticket.Book // of the stream; nil without it
 	dsn         string       // of ClickHouse
 	db          driver.Conn  // a pool that all roles share
 	refuse      func() error // see ingest.Config
@@ -181,6 +183,7 @@ func (n *node) loadSecret() (*auth.Secret, error) {
 // newServer makes the HTTP server. Without keys it serves only /healthz, /readyz and /metrics.
 func (n *node) newServer() {
 	cfg := httpapi.Config{Log: n.log.Named("http"), AccessLevel: zap.DebugLevel, Public: []string{"/api/stats"}, Refuse: n.refuse, Registry: n.registry}
+	cfg.Sessions, cfg.UseTicket = n.keys != nil, n.useTicket
 	cfg.BodyLimits = map[string]int{ingest.BulkPath: ingest.BulkLimit}
 	cfg.BodiesLimit, cfg.MaxConnections = n.settings.InFlightMB<<20, n.settings.Connections
 	if n.keys != nil {
@@ -293,14 +296,24 @@ func (n *node) addQuery() {
 	}
 	n.stream = stream.New(stream.Config{Client: n.client, Incarnation: n.incarnation, Log: n.log, Metrics: n.server.Registry()})
 	n.start("stream", n.stream.Run)
+	n.tickets = ticket.New(ticket.Config{Client: n.client, Log: n.log.Named("tickets")})
+	n.start("tickets", n.tickets.Run)
 	q := query.New(query.Config{
-		Stream: n.stream, Incarnation: n.incarnation,
+		NewTicket: n.keys.NewTicket, Stream: n.stream, Incarnation: n.incarnation,
 		DB: db, Book: n.book, AppendRule: n.appendRule, Actions: actions, AppendAction: n.appendAction,
 		Keyring: keyring, AppendKey: n.appendKey,
 		Log: log, Now: time.Now,
 	})
 	q.Register(n.server.App())
 	n.server.AddCheck("query", q.Check)
+}
+
+// useTicket uses a ticket of the stream. A node without the stream has no use for any.
+func (n *node) useTicket(t auth.Ticket) error {
+	if n.tickets == nil {
+		return auth.ErrTicketUsed
+	}
+	return n.tickets.Use(context.Background(), t)
 }
 
 // appendAction writes what somebody did with an alert to the log.

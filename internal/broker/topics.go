@@ -26,6 +26,9 @@ type TopicConfig struct {
 // controlTopics have one partition and keep everything.
 var controlTopics = []schema.Topic{schema.TopicLog, schema.TopicRules, schema.TopicAPIKeys, schema.TopicKeys, schema.TopicAlertActions, schema.TopicAudit}
 
+// briefTopics have one partition and keep an hour.
+var briefTopics = []schema.Topic{schema.TopicQuota, schema.TopicTickets}
+
 // maxMessageBytes is what a topic accepts in one batch; a verdict with many alerts is the largest record.
 const maxMessageBytes = 8 << 20
 
@@ -45,8 +48,10 @@ func (c *Client) EnsureTopics(ctx context.Context, cfg TopicConfig) (schema.LogR
 			return schema.LogRecord{}, err
 		}
 	}
-	if err := c.createTopic(ctx, schema.TopicQuota, 1, cfg, map[string]string{"cleanup.policy": "delete", "retention.ms": "3600000", "segment.ms": "3600000"}); err != nil {
-		return schema.LogRecord{}, err
+	for _, t := range briefTopics {
+		if err := c.createTopic(ctx, t, 1, cfg, map[string]string{"cleanup.policy": "delete", "retention.ms": "3600000", "segment.ms": "3600000"}); err != nil {
+			return schema.LogRecord{}, err
+		}
 	}
 	log, err := c.readLog(ctx)
 	if err != nil {

@@ -28,16 +28,20 @@ func Authenticate(table *auth.Table, take auth.TakeFunc, now func() time.Time) *
 	return &Authenticator{table: table, take: take, now: now}
 }
 
-// identify finds out who sent the request and takes it from the limit. Its error is the 429; that no key, or a refused
-// one, was sent is remembered for Require, because it matters only to routes that want a key.
-func (a *Authenticator) identify(fctx *fasthttp.RequestCtx, r *request) error {
-	now := a.now()
+// open finds out whose API key was presented and takes one request from its limit. Its error is the 429; that no key, or a
+// refused one, was presented is remembered for Require, because it matters only to routes that want a key.
+func (a *Authenticator) open(fctx *fasthttp.RequestCtx, r *request, presented string) error {
 	r.auth = a
-	r.entry, r.authErr = a.table.Lookup(bearer(&fctx.Request.Header), now)
+	r.entry, r.authErr = a.table.Lookup(presented, a.now())
+	return a.charge(fctx, r)
+}
+
+// charge takes one request from the limit of who is let in.
+func (a *Authenticator) charge(fctx *fasthttp.RequestCtx, r *request) error {
 	if r.authErr != nil {
 		return nil //nolint:nilerr // Require answers it, where the route wants a key
 	}
-	d := a.take(r.entry.KeyID, r.entry.RateLimit, 1, now)
+	d := a.take(r.entry.KeyID, r.entry.RateLimit, 1, a.now())
 	setLimitHeaders(&fctx.Response.Header, d)
 	if !d.Allowed {
 		return rateLimited(d)

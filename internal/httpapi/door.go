@@ -59,13 +59,22 @@ func (s *Server) begin(fctx *fasthttp.RequestCtx) *request {
 	return r
 }
 
-// admit identifies the sender of a request under /api. Its error is the rate limit's.
+// admit identifies the sender of a request under /api. Its error is the rate limit's, or that another site may have sent it.
 func (s *Server) admit(fctx *fasthttp.RequestCtx, r *request) error {
 	path := unsafeString(fctx.URI().PathOriginal())
-	if s.cfg.Auth == nil || !underAPI(path) || s.isPublic(fctx, path) {
+	if s.cfg.Auth == nil || !underAPI(path) || s.isPublic(fctx, path) || s.isSignInOrOut(fctx, path) {
 		return nil
 	}
-	return s.cfg.Auth.identify(fctx, r)
+	if ticket := s.ticketOf(fctx, path); ticket != "" {
+		return s.useTicket(fctx, r, ticket)
+	}
+	key, cookie := s.presented(&fctx.Request.Header)
+	if cookie {
+		if err := crossOrigin(fctx, !fctx.IsGet() && !fctx.IsHead()); err != nil {
+			return err
+		}
+	}
+	return s.cfg.Auth.open(fctx, r, key)
 }
 
 func (s *Server) isPublic(fctx *fasthttp.RequestCtx, path string) bool {

@@ -106,7 +106,8 @@ func (s *Server) refuseBody(c *conn, h *fasthttp.RequestHeader, n int64) *Error 
 		return nil
 	}
 	if n > smallBody && s.cfg.Auth != nil {
-		if _, err := s.cfg.Auth.table.Lookup(bearer(h), s.cfg.Auth.now()); err != nil {
+		key, _ := s.presented(h)
+		if _, err := s.cfg.Auth.table.Lookup(key, s.cfg.Auth.now()); err != nil {
 			return keyError(err)
 		}
 	}

@@ -11,6 +11,8 @@ import (
 	"github.com/valyala/fasthttp"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+
+	"keypulse/internal/auth"
 )
 
 // Defaults of a [Config].
@@ -31,6 +33,11 @@ type Config struct {
 	Auth *Authenticator
 	// Public are the paths whose GET and HEAD take no authentication at all: a key that is sent is not looked at.
 	Public []string
+	// Sessions lets browsers sign in at [SessionPath], and takes their cookie where a request has no Authorization header.
+	Sessions bool
+	// UseTicket uses a ticket of the stream, which opens [StreamPath] once; it fails with [auth.ErrTicketUsed] where it was used
+	// before. It is called from many goroutines, and bounds its own time. Default: there are no tickets.
+	UseTicket func(auth.Ticket) error
 	// Refuse says why nothing may be written now (the disk is full), nil when it may. While it says something, every
 	// request that Require lets pass and whose method writes is answered 503 storage_full. Requests with the scope
 	// ingest are not: ingest refuses them itself, and counts their events. It is called from many goroutines. Default: never.
@@ -110,6 +117,7 @@ type Server struct {
 	checks  checks
 	metrics *metrics
 	access  *accessLog
+	signIns *auth.Limiter // by address; nil without sessions
 }
 
 // New makes a server with /healthz, /readyz, /metrics, /openapi.json and /docs. It listens to nothing yet.
@@ -135,6 +143,9 @@ func New(cfg Config) *Server {
 	s.app.Get(pathMetrics, s.metrics.handler())
 	s.app.Get(pathOpenAPI, s.showOpenAPI)
 	s.app.Get(pathDocs, s.showDocs)
+	if s.cfg.Sessions {
+		s.registerSession()
+	}
 	return s
 }
 

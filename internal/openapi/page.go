@@ -80,6 +80,7 @@ type group struct {
 
 type operation struct {
 	Method, Path, Scope string
+	AnyKey              bool // an API key is needed, whatever its scopes
 	node
 	Parameters []node
 }
@@ -104,6 +105,7 @@ func (v view) Groups() []group {
 func (v view) operation(path, method member) operation {
 	op := operation{Method: strings.ToUpper(method.Name), Path: path.Name, node: method.Value}
 	for _, s := range method.Value.Get("security").Items() {
+		op.AnyKey = true
 		for _, scope := range s.Get("apiKey").Items() {
 			op.Scope = scope.String()
 		}

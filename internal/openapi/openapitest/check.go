@@ -72,8 +72,10 @@ func (x *Exchange) wrap(err error) error {
 // redacted is a request's headers without what opens something.
 func redacted(h http.Header) http.Header {
 	h = h.Clone()
-	if h.Get("Authorization") != "" {
-		h.Set("Authorization", "…")
+	for _, name := range []string{"Authorization", "Cookie"} {
+		if h.Get(name) != "" {
+			h.Set(name, "…")
+		}
 	}
 	return h
 }

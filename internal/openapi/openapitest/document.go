@@ -32,7 +32,8 @@ type Document struct {
 type Operation struct {
 	Method string
 	Path   string // as the document writes it: /api/events/{id}
-	Scope  string // that an API key needs; "" for what is public
+	Scope  string // that an API key needs; "" for what is public, or takes any
+	AnyKey bool   // an API key is needed, whatever its scopes
 	ID     string // operationId
 
 	parameters []*parameter
@@ -160,7 +161,8 @@ func (r *reader) operation(path, method, item string) *Operation {
 		}
 	}
 	if security, _ := raw["security"].([]any); len(security) == 1 {
-		if scopes, _ := security[0].(object)["apiKey"].([]any); len(scopes) == 1 {
+		scopes, _ := security[0].(object)["apiKey"].([]any)
+		if op.AnyKey = len(scopes) == 0; !op.AnyKey {
 			op.Scope = text(scopes[0])
 		}
 	} else if raw["security"] == nil {
