@@ -31,7 +31,7 @@ func (s *Sink) recover(ctx context.Context, generation *broker.Generation) (owne
 		if err == nil || ctx.Err() != nil || errors.Is(err, errMembership) || errors.Is(err, ErrOtherLog) {
 			return owner, positions, err
 		}
-		s.ready.Store(&err)
+		s.report(err)
 		s.log.Warn("cannot take the partitions over, trying again", zap.Error(err))
 		if err := pause.For(ctx, retryAfter(n)); err != nil {
 			return 0, nil, err

@@ -72,7 +72,7 @@ func (s *Sink) Run(ctx context.Context) error {
 			if errors.Is(err, ErrOtherLog) {
 				return err
 			}
-			s.ready.Store(&err)
+			s.report(err)
 			s.log.Error("the sink failed, starting again from its commits", zap.Error(err))
 		}
 		wait = restartAfter(wait, time.Since(began))
@@ -95,6 +95,9 @@ func restartAfter(last, ran time.Duration) time.Duration {
 	}
 	return min(max(2*last, firstRestart), lastRestart)
 }
+
+// report says whether the sink stores, for Check. What it keeps is a variable of its own: others read it meanwhile.
+func (s *Sink) report(err error) { s.ready.Store(&err) }
 
 var errNoGeneration = errors.New("not a member of the group yet")
 
@@ -123,8 +126,7 @@ func (s *Sink) serve(ctx context.Context, generation *broker.Generation) error {
 	if err != nil {
 		return err
 	}
-	var none error
-	s.ready.Store(&none)
+	s.report(nil)
 	chunks := make(chan chunk, len(generation.Partitions))
 	g, reading := errgroup.WithContext(ctx)
 	for _, partition := range generation.Partitions {

@@ -18,9 +18,13 @@ import (
 	"keypulse/sink"
 )
 
+func (f *feed) verifier(db driver.Conn) sink.Verifier {
+	return sink.Verifier{Client: f.client, Incarnation: f.log, DB: db}
+}
+
 func (f *feed) report(db driver.Conn) *sink.Report {
 	f.t.Helper()
-	r, err := sink.Verifier{Client: f.client, Incarnation: f.log, DB: db}.Verify(context.Background())
+	r, err := f.verifier(db).Verify(context.Background())
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -106,7 +110,7 @@ func TestOtherLogIsRefused(t *testing.T) {
 	other, log := brokertest.Start(t, partitions)
 	g := newFeed(t, other, log)
 	for range 2 {
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		if err := newSink(other, log, db).Run(ctx); !errors.Is(err, sink.ErrOtherLog) {
 			t.Errorf("the sink ended with %v, want ErrOtherLog", err)
@@ -134,7 +138,7 @@ func TestExpiredEventsAreRecorded(t *testing.T) {
 			}
 		}
 		stop := start(t, newSink(c, f.log, db))
-		deadline := time.Now().Add(20 * time.Second)
+		deadline := time.Now().Add(time.Minute)
 		for f.report(db).NotYet > 0 && time.Now().Before(deadline) {
 			time.Sleep(5 * time.Millisecond)
 		}

@@ -107,14 +107,14 @@ func (w *writer) store(ctx context.Context) error {
 			return err
 		}
 		s.metrics.failures.Inc()
-		s.ready.Store(&err)
+		s.report(err)
 		s.log.Warn("cannot store, looking and filling in", zap.Int64("rows", w.next.rows()), zap.Error(err))
 		if err := pause.For(ctx, retryAfter(n)); err != nil {
 			return err
 		}
 		err = w.settle(ctx, commits)
 	}
-	s.ready.Store(new(error))
+	s.report(nil)
 	s.metrics.inserted(int64(w.rows), time.Since(start), w.blocks)
 	return nil
 }

@@ -175,7 +175,7 @@ func TestAnotherSecretFile(t *testing.T) {
 		_ = node.Process.Kill()
 		_ = node.Wait()
 	})
-	await(t, "the reason on /readyz", 10*time.Second, func() error {
+	await(t, "the reason on /readyz", 20*time.Second, func() error {
 		r, err := http.Get("http://" + listen + "/readyz")
 		if err != nil {
 			return err

@@ -94,7 +94,7 @@ func TestPeopleActOnAlerts(t *testing.T) {
 	if open, acked := in.alerts("open"), in.alerts("acked"); len(open) != 0 || len(acked) != 1 || acked[0].Comment != "looking" {
 		t.Errorf("open: %+v, acked: %+v", open, acked)
 	}
-	await(t, "the other node knows", 500*time.Millisecond, func() error {
+	await(t, "the other node knows", 20*time.Second, func() error {
 		if acked := other.alerts("acked"); len(acked) != 1 {
 			return fmt.Errorf("acked there: %+v", acked)
 		}
@@ -103,7 +103,7 @@ func TestPeopleActOnAlerts(t *testing.T) {
 	if a := other.act(id, "resolve", "a drill"); a.State != "resolved" || len(a.Actions) != 2 {
 		t.Errorf("after resolve: %+v", a)
 	}
-	await(t, "this node knows", 500*time.Millisecond, func() error {
+	await(t, "this node knows", 20*time.Second, func() error {
 		if resolved := in.alerts("resolved"); len(resolved) != 1 || resolved[0].Comment != "a drill" {
 			return fmt.Errorf("resolved here: %+v", resolved)
 		}

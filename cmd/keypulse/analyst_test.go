@@ -62,13 +62,14 @@ func withTwoTenants(t *testing.T) (in *instance, user, password string) {
 			t.Fatalf("%d %s", r.status, r.body)
 		}
 	}
-	await(t, "the other's alerts", 5*time.Second, func() error {
+	await(t, "the other's alerts", 20*time.Second, func() error {
 		if r := other.call(http.MethodGet, "/api/alerts", ""); bytes.Count(r.body, []byte(`"id":"al_`)) == 0 {
 			return fmt.Errorf("%s", r.body)
 		}
 		return nil
 	})
 	in.awaitAlert("demo's alert", 1)
+	in.verified()
 	var made struct{ User, Password, Database string }
 	text = output(t, in.settings, "analyst", "create", "--tenant", "demo", "--name", "ann", "--json")
 	if err := json.Unmarshal([]byte(text), &made); err != nil || made.Database != analystDatabase {
@@ -88,7 +89,7 @@ func TestAnalyst(t *testing.T) {
 	t.Run("ways around", func(t *testing.T) { in.tryWaysAround(t, user, password) })
 	t.Run("revoked", func(t *testing.T) {
 		output(t, in.settings, "analyst", "revoke", user)
-		await(t, "the analyst is out", 10*time.Second, func() error {
+		await(t, "the analyst is out", 20*time.Second, func() error {
 			req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+strings.TrimPrefix(in.settings[4], "KEYPULSE_CLICKHOUSE_HTTP_LISTEN=")+"/?query=SELECT+1", nil)
 			req.SetBasicAuth(user, password)
 			resp, err := http.DefaultClient.Do(req)

@@ -102,7 +102,8 @@ score: 20
 		}
 	}
 
-	await(t, "each event counted once", 5*time.Second, func() error {
+	in.verified()
+	await(t, "each event counted once", 20*time.Second, func() error {
 		var stats struct {
 			Total int `json:"total_events"`
 		}

@@ -173,6 +173,12 @@ func (in *instance) terminate() int {
 	return in.cmd.ProcessState.ExitCode()
 }
 
+// verified waits until everything that is in the log is in every table, and only there once.
+func (in *instance) verified() {
+	in.t.Helper()
+	output(in.t, in.settings, "verify", "--wait", "60s")
+}
+
 // await calls f until it returns nil.
 func await(t *testing.T, what string, within time.Duration, f func() error) {
 	t.Helper()
@@ -210,7 +216,7 @@ func (in *instance) ready() {
 		return err
 	})
 	if in.apiKey == "" {
-		await(in.t, "the first API key", 5*time.Second, func() error {
+		await(in.t, "the first API key", 20*time.Second, func() error {
 			in.apiKey = keyPattern.FindString(in.printed())
 			if in.apiKey == "" {
 				return fmt.Errorf("printed only %q", in.printed())

@@ -29,12 +29,12 @@ func TestOwnersDescribeKeys(t *testing.T) {
 	if err := named(in, 0)(); err != nil {
 		t.Error("right after the PUT:", err)
 	}
-	await(t, "the name on another node", time.Second, named(other, 0))
+	await(t, "the name on another node", 20*time.Second, named(other, 0))
 	in.post("cold/1", "signing_request")
-	await(t, "the event", time.Second, named(in, 1))
+	await(t, "the event", 20*time.Second, named(in, 1))
 	stop()
 	in.kill()
 	in.start()
 	in.ready()
-	await(t, "the name after a kill", time.Second, named(in, 1))
+	await(t, "the name after a kill", 20*time.Second, named(in, 1))
 }

@@ -136,14 +136,14 @@ func TestReference(t *testing.T) {
 // awaitStored waits until the instance shows so many events in all places.
 func awaitStored(t *testing.T, in *instance, events int) {
 	t.Helper()
-	await(t, "the events in the list", 5*time.Second, func() error {
+	in.verified() // one INSERT shows in one table after the other
+	await(t, "the events in the list", 20*time.Second, func() error {
 		if n := len(in.events("limit=500")); n != events {
 			return fmt.Errorf("%d events", n)
 		}
 		return nil
 	})
-	await(t, "the events in the statistics", 5*time.Second, func() error {
-		// One INSERT shows in one table after the other, some milliseconds apart.
+	await(t, "the events in the statistics", 20*time.Second, func() error {
 		stats := in.call("GET", "/api/stats", "").body
 		if !bytes.Contains(stats, fmt.Appendf(nil, `"total_events":%d,`, events)) || bytes.Contains(stats, []byte(`"total_keys":0,`)) {
 			return fmt.Errorf("%s", stats)

@@ -83,7 +83,7 @@ func TestStreamShowsEventsAndAlerts(t *testing.T) {
 	if got := w.ids(1); !slices.Equal(got, []int64{first.ID}) {
 		t.Fatalf("the stream shows %v, want %d", got, first.ID)
 	}
-	await(t, "the rule in force", 10*time.Second, func() error {
+	await(t, "the rule in force", 20*time.Second, func() error {
 		if e := in.post("watched", "export"); e.AlertsTriggered == 0 {
 			return fmt.Errorf("event %d raised none", e.ID)
 		}

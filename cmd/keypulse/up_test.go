@@ -57,19 +57,19 @@ func TestFirstTwoMinutes(t *testing.T) {
 	}
 	in.ready()
 
-	await(t, "the event in the list", 500*time.Millisecond, func() error {
+	await(t, "the event in the list", 20*time.Second, func() error {
 		if list := in.events("key_id=signing-key-01"); len(list) != 1 || list[0].ID != first.ID {
 			return fmt.Errorf("%+v", list)
 		}
 		return nil
 	})
-	await(t, "the key in the summary", 500*time.Millisecond, func() error {
+	await(t, "the key in the summary", 20*time.Second, func() error {
 		if keys := in.call("GET", "/api/keys", "").body; !bytes.Contains(keys, []byte(`"signing-key-01"`)) {
 			return fmt.Errorf("%s", keys)
 		}
 		return nil
 	})
-	await(t, "the count in the stats", 2*time.Second, func() error {
+	await(t, "the count in the stats", 20*time.Second, func() error {
 		stats := in.call("GET", "/api/stats", "").body
 		if !bytes.Contains(stats, []byte(`"total_events":1,`)) {
 			return fmt.Errorf("%s", stats)
@@ -101,7 +101,7 @@ func TestFirstTwoMinutes(t *testing.T) {
 // awaitAlert waits until there is one alert with so many hits.
 func (in *instance) awaitAlert(what string, hits int) {
 	in.t.Helper()
-	await(in.t, what, 500*time.Millisecond, func() error {
+	await(in.t, what, 20*time.Second, func() error {
 		var list struct {
 			Alerts []struct {
 				RuleID string `json:"rule_id"`
@@ -205,7 +205,7 @@ func TestSIGTERMLosesNothing(t *testing.T) {
 	in.withoutLimit()
 	stop := make(chan struct{})
 	accepted := in.load(stop, 8)
-	await(t, "some events", 10*time.Second, func() error {
+	await(t, "some events", 20*time.Second, func() error {
 		if len(in.events("limit=100")) < 100 {
 			return fmt.Errorf("too few events")
 		}
@@ -237,7 +237,7 @@ func TestSIGKILLLosesNothing(t *testing.T) {
 		stop := make(chan struct{})
 		accepted := in.load(stop, 4)
 		seen := len(ids)
-		await(t, "some more events", 10*time.Second, func() error {
+		await(t, "some more events", 20*time.Second, func() error {
 			if n := len(in.events("limit=500")); n < min(seen+50, 500) {
 				return fmt.Errorf("%d events", n)
 			}
@@ -265,7 +265,7 @@ func (in *instance) withoutLimit() {
 		in.t.Fatalf("%s: %v", out, err)
 	}
 	in.apiKey = made.APIKey
-	await(in.t, "the new key on the node", 2*time.Second, func() error {
+	await(in.t, "the new key on the node", 20*time.Second, func() error {
 		if r := in.call("GET", "/api/events", ""); r.status != http.StatusOK {
 			return fmt.Errorf("%d", r.status)
 		}
@@ -292,7 +292,7 @@ func TestAPIKeyCommands(t *testing.T) {
 		t.Error("the list shows a key")
 	}
 	output(t, in.settings, "apikey", "revoke", id)
-	await(t, "the revocation", 2*time.Second, func() error {
+	await(t, "the revocation", 20*time.Second, func() error {
 		if r := in.call("GET", "/api/events", ""); r.status != http.StatusForbidden {
 			return fmt.Errorf("%d", r.status)
 		}
@@ -389,7 +389,7 @@ func TestRolesAlone(t *testing.T) {
 	if evaluated.Load() == 0 {
 		t.Error("no answer had its verdict")
 	}
-	await(t, "the events on the query node", 10*time.Second, func() error {
+	await(t, "the events on the query node", 20*time.Second, func() error {
 		if n := len(query.events("event_type=from-the-ingest-node")); n != 20 {
 			return fmt.Errorf("%d of 20 events", n)
 		}
