@@ -15,6 +15,7 @@ type metrics struct {
 	lost     prometheus.Counter
 	missing  prometheus.Gauge
 	doubled  prometheus.Gauge
+	held     prometheus.Gauge
 	insert   prometheus.Histogram
 	lag      prometheus.Histogram
 }
@@ -42,6 +43,9 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		doubled: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "keypulse_sink_verify_doubled", Help: "Rows that the last verification found doubled, over all tables.",
 		}),
+		held: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "keypulse_sink_held_bytes", Help: "Memory of the rows that were read from the log and are not yet stored.",
+		}),
 		insert: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "keypulse_sink_insert_seconds", Help: "How long one INSERT took, rollups included.",
 			Buckets: prometheus.ExponentialBuckets(0.002, 2, 14),
@@ -51,7 +55,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Buckets: prometheus.ExponentialBuckets(0.01, 2, 16),
 		}),
 	}
-	r.MustRegister(m.rows, m.actions, m.failures, m.filled, m.lost, m.missing, m.doubled, m.insert, m.lag)
+	r.MustRegister(m.rows, m.actions, m.failures, m.filled, m.lost, m.missing, m.doubled, m.held, m.insert, m.lag)
 	return m
 }
 

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"keypulse/internal/broker"
 	"keypulse/schema"
@@ -17,10 +16,9 @@ const month = 31 * 24 * time.Hour
 
 // retaining is a sink that keeps events for a month.
 func retaining(c *broker.Client, log schema.LogRecord, db driver.Conn) *sink.Sink {
-	return sink.New(sink.Config{
-		Client: c, Incarnation: log, DB: db, BatchWait: 20 * time.Millisecond, Log: testLog(), Metrics: prometheus.NewRegistry(),
-		Retention: month, RetentionEvery: 10 * time.Millisecond,
-	})
+	cfg := config(c, log, db)
+	cfg.Retention, cfg.RetentionEvery = month, 10*time.Millisecond
+	return sink.New(cfg)
 }
 
 // awaitEvents waits until events has so many rows, and the tables that its views fill, one after another, have theirs.

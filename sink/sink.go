@@ -27,6 +27,7 @@ type Config struct {
 	Incarnation    schema.LogRecord // of the log
 	DB             driver.Conn      // a migrated database
 	BatchRows      int              // an INSERT is sent at so many rows; default 100,000
+	BatchBytes     int              // or at so many bytes of them in memory; default 64 MiB
 	BatchWait      time.Duration    // or when its first row has waited so long; default 100 ms
 	InsertTimeout  time.Duration    // of one INSERT; default 30 s
 	Retention      time.Duration    // events of months that ended longer ago are dropped; 0: never
@@ -49,6 +50,9 @@ type Sink struct {
 func New(cfg Config) *Sink {
 	if cfg.BatchRows == 0 {
 		cfg.BatchRows = 100_000
+	}
+	if cfg.BatchBytes == 0 {
+		cfg.BatchBytes = 64 << 20
 	}
 	if cfg.BatchWait == 0 {
 		cfg.BatchWait = 100 * time.Millisecond
@@ -127,10 +131,13 @@ func (s *Sink) serve(ctx context.Context, generation *broker.Generation) error {
 		return err
 	}
 	s.report(nil)
+	s.metrics.held.Set(0)
 	chunks := make(chan chunk, len(generation.Partitions))
 	g, reading := errgroup.WithContext(ctx)
 	for _, partition := range generation.Partitions {
-		g.Go(func() error { return s.read(reading, partition, positions[partition], chunks) })
+		g.Go(func() error {
+			return s.read(reading, partition, positions[partition], s.chunkBytes(len(generation.Partitions)), chunks)
+		})
 	}
 	g.Go(func() error { return s.write(reading, generation, owner, chunks) })
 	copies := s.copies()
@@ -151,12 +158,27 @@ func (s *Sink) serve(ctx context.Context, generation *broker.Generation) error {
 type chunk struct {
 	partition     int32
 	rows          []judged.Row
+	bytes         int
 	before, after judged.Position
 }
 
+const (
+	// leastChunk is the least of bytes that a chunk is bounded to.
+	leastChunk = 64 << 10
+	// parts is about how often a partition's bound of bytes is in memory: what was fetched of events and of verdicts, a chunk
+	// of rows in the reader's hand, one in the channel.
+	parts = 4
+)
+
+// chunkBytes bounds chunks so that everything that is read and not yet in the batch takes about as much as a batch may.
+func (s *Sink) chunkBytes(partitions int) int {
+	return min(max(s.cfg.BatchBytes/(parts*partitions), leastChunk), judged.ChunkBytes)
+}
+
 // read hands the partition's rows to write. A full channel makes it wait: the log keeps what is not read yet.
-func (s *Sink) read(ctx context.Context, partition int32, at judged.Position, chunks chan<- chunk) error {
+func (s *Sink) read(ctx context.Context, partition int32, at judged.Position, limit int, chunks chan<- chunk) error {
 	r := judged.NewReader(s.cfg.Client, s.cfg.Incarnation, partition, at)
+	r.Limit(limit)
 	for {
 		before := r.Position()
 		rows, err := r.Next(ctx)
@@ -169,8 +191,13 @@ func (s *Sink) read(ctx context.Context, partition int32, at judged.Position, ch
 		if len(rows) == 0 {
 			continue
 		}
+		c := chunk{partition: partition, rows: rows, before: before, after: r.Position()}
+		for i := range rows {
+			c.bytes += rows[i].Size()
+		}
+		s.metrics.held.Add(float64(c.bytes))
 		select {
-		case chunks <- chunk{partition, rows, before, r.Position()}:
+		case chunks <- c:
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -29,6 +31,7 @@ const partitions = 3
 const (
 	childBroker = "KEYPULSE_TEST_SINK_BROKER"
 	childDSN    = "KEYPULSE_TEST_SINK_DSN"
+	childBytes  = "KEYPULSE_TEST_SINK_BYTES" // BatchBytes
 )
 
 func TestMain(m *testing.M) {
@@ -49,13 +52,35 @@ func runChild(addr, dsn string) error {
 	if err != nil {
 		return err
 	}
-	return newSink(c, log, db).Run(ctx)
+	cfg := config(c, log, db)
+	if bytes := os.Getenv(childBytes); bytes != "" {
+		if cfg.BatchBytes, err = strconv.Atoi(bytes); err != nil {
+			return err
+		}
+	}
+	return sink.New(cfg).Run(ctx)
+}
+
+// startChild runs a sink in a process of its own, until the test ends at the latest.
+func startChild(t *testing.T, addr, dsn string, env ...string) *exec.Cmd {
+	t.Helper()
+	child := exec.Command(os.Args[0])
+	child.Env = append(append(os.Environ(), childBroker+"="+addr, childDSN+"="+dsn), env...)
+	child.Stderr = os.Stderr
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = child.Process.Kill() }) // also when it is stopped and the test has failed
+	return child
 }
 
 func newSink(c *broker.Client, log schema.LogRecord, db driver.Conn) *sink.Sink {
-	return sink.New(sink.Config{
-		Client: c, Incarnation: log, DB: db, BatchWait: 20 * time.Millisecond, Log: testLog(), Metrics: prometheus.NewRegistry(),
-	})
+	return sink.New(config(c, log, db))
+}
+
+// config is a sink's, with short waits.
+func config(c *broker.Client, log schema.LogRecord, db driver.Conn) sink.Config {
+	return sink.Config{Client: c, Incarnation: log, DB: db, BatchWait: 20 * time.Millisecond, Log: testLog(), Metrics: prometheus.NewRegistry()}
 }
 
 // soak is how many times as much a test does when it is asked for its full count.
@@ -99,14 +124,24 @@ func newFeed(t testing.TB, c *broker.Client, log schema.LogRecord) *feed {
 	return f
 }
 
+// chunk writes some events of one partition and the verdict on them.
 func (f *feed) chunk() {
 	f.t.Helper()
+	f.chunkOf(1+f.random.Int64N(20), nil)
+	if f.random.IntN(4) == 0 {
+		f.act()
+	}
+}
+
+// chunkOf writes n events with these details and the verdict on them.
+func (f *feed) chunkOf(n int64, details []byte) {
+	f.t.Helper()
 	p := int32(f.random.IntN(partitions))
-	v := schema.Verdict{From: f.next[p], To: f.next[p] + 1 + f.random.Int64N(20), LogTime: f.logTime[p]}
+	v := schema.Verdict{From: f.next[p], To: f.next[p] + n, LogTime: f.logTime[p]}
 	var records []broker.Record
 	for offset := v.From; offset < v.To; offset++ {
 		e := schema.Event{
-			Tenant: "demo", KeyID: fmt.Sprint("key-", p, "-", f.random.IntN(5)), Type: "export", Severity: schema.Severity(1 + f.random.IntN(3)),
+			Tenant: "demo", KeyID: fmt.Sprint("key-", p, "-", f.random.IntN(5)), Type: "export", Severity: schema.Severity(1 + f.random.IntN(3)), Details: details,
 			CreatedAt: schema.MillisOf(time.Now().Add(-f.age)) + schema.Millis(f.random.IntN(2000)) - 1000, EventID: fmt.Sprint(offset),
 		}
 		f.logTime[p] = max(f.logTime[p], e.CreatedAt)
@@ -116,9 +151,6 @@ func (f *feed) chunk() {
 		}
 	}
 	f.write(p, records, v)
-	if f.random.IntN(4) == 0 {
-		f.act()
-	}
 }
 
 func (f *feed) exception(p int32, offset int64, e *schema.Event) (schema.Exception, bool) {
@@ -142,9 +174,13 @@ func (f *feed) exception(p int32, offset int64, e *schema.Event) (schema.Excepti
 
 func (f *feed) write(p int32, records []broker.Record, v schema.Verdict) {
 	f.t.Helper()
-	first, err := f.events[p].Records(context.Background(), records...)
-	if err != nil || first != v.From {
-		f.t.Fatalf("write events: at %d, want %d: %v", first, v.From, err)
+	next := v.From
+	for some := range slices.Chunk(records, 256) {
+		first, err := f.events[p].Records(context.Background(), some...)
+		if err != nil || first != next {
+			f.t.Fatalf("write events: at %d, want %d: %v", first, next, err)
+		}
+		next += int64(len(some))
 	}
 	for range 1 + f.random.IntN(2) { // a second processor may say it again
 		f.held[p] = append(f.held[p], broker.Record{Value: v.AppendValue(nil), Time: 1})
@@ -259,12 +295,17 @@ func setUp(t *testing.T) (f *feed, addr, dsn string, db driver.Conn, c *broker.C
 	t.Helper()
 	addr, dsn = brokertest.StartBroker(t), enginetest.Migrated(t)
 	c, log := brokertest.Open(t, addr, partitions)
+	return newFeed(t, c, log), addr, dsn, openDB(t, dsn), c
+}
+
+func openDB(t testing.TB, dsn string) driver.Conn {
+	t.Helper()
 	db, err := store.Open(t.Context(), dsn)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
-	return newFeed(t, c, log), addr, dsn, db, c
+	return db
 }
 
 // start runs a sink until stop is called.
@@ -313,12 +354,7 @@ func TestStopsAndStartsLoseNothing(t *testing.T) {
 func TestKilledSinksLoseNothingAndDoubleNothing(t *testing.T) {
 	f, addr, dsn, db, c := setUp(t)
 	for range soak(4, 100) {
-		child := exec.Command(os.Args[0])
-		child.Env = append(os.Environ(), childBroker+"="+addr, childDSN+"="+dsn)
-		child.Stderr = os.Stderr
-		if err := child.Start(); err != nil {
-			t.Fatal(err)
-		}
+		child := startChild(t, addr, dsn)
 		target := f.total() + int64(f.random.IntN(3000))
 		// Killed when it has stored something of this round, at a moment that nothing chose.
 		for stored := int64(-1); stored < target; {
@@ -385,11 +421,7 @@ func BenchmarkStore(b *testing.B) {
 	const rows = 100_000
 	addr, dsn := brokertest.StartBroker(b), enginetest.Migrated(b)
 	c, log := brokertest.Open(b, addr, partitions)
-	db, err := store.Open(b.Context(), dsn)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer db.Close()
+	db := openDB(b, dsn)
 	f := newFeed(b, c, log)
 	for f.total() < rows {
 		f.chunk()

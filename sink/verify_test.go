@@ -3,8 +3,6 @@ package sink_test
 import (
 	"context"
 	"errors"
-	"os"
-	"os/exec"
 	"syscall"
 	"testing"
 	"time"
@@ -155,13 +153,7 @@ func TestExpiredEventsAreRecorded(t *testing.T) {
 func TestPausedSinkIsFenced(t *testing.T) {
 	f, addr, dsn, db, c := setUp(t)
 	for range soak(2, 30) {
-		child := exec.Command(os.Args[0])
-		child.Env = append(os.Environ(), childBroker+"="+addr, childDSN+"="+dsn)
-		child.Stderr = os.Stderr
-		if err := child.Start(); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = child.Process.Kill() }) // also when it is stopped and the test has failed
+		child := startChild(t, addr, dsn)
 		target := f.total() + 500 + int64(f.random.IntN(2000))
 		f.feedUntilStored(db, target)
 		if err := child.Process.Signal(syscall.SIGSTOP); err != nil {
@@ -225,11 +217,7 @@ func TestKilledEngineLosesNothingAndDoublesNothing(t *testing.T) {
 	if err := eng.Ready(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	db, err := store.Open(t.Context(), eng.DSN())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
+	db := openDB(t, eng.DSN())
 	if err := store.Migrate(t.Context(), db); err != nil {
 		t.Fatal(err)
 	}

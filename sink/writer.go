@@ -3,7 +3,6 @@ package sink
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -24,14 +23,15 @@ type writer struct {
 	next       intent  // what blocks hold; its spans are in the order of blocks
 	last       intent  // stored, and not yet committed as done
 	rows       int
+	bytes      int // of the rows in memory
 }
 
-// gather collects chunks until there are enough rows, or the first has waited long enough. With nothing to store it
+// gather collects chunks until there are enough rows or bytes, or the first has waited long enough. With nothing to store it
 // also ends when the last intent can be closed, so that an idle sink leaves none open.
 func (w *writer) gather(ctx context.Context, chunks <-chan chunk) error {
 	deadline := time.NewTimer(w.sink.cfg.BatchWait)
 	defer deadline.Stop()
-	for w.rows < w.sink.cfg.BatchRows && len(w.next) < maxSpans {
+	for w.rows < w.sink.cfg.BatchRows && w.bytes < w.sink.cfg.BatchBytes && len(w.next) < maxSpans {
 		var due <-chan time.Time
 		if w.rows > 0 || w.last != nil {
 			due = deadline.C
@@ -54,6 +54,7 @@ func (w *writer) gather(ctx context.Context, chunks <-chan chunk) error {
 // add puts a chunk into the block of its partition.
 func (w *writer) add(c chunk) {
 	w.rows += len(c.rows)
+	w.bytes += c.bytes
 	for i := range w.next {
 		if w.next[i].Partition == c.partition {
 			w.blocks[i].rows = append(w.blocks[i].rows, c.rows...)
@@ -86,7 +87,8 @@ func (w *writer) flush(ctx context.Context) error {
 	if err := w.store(ctx); err != nil {
 		return err
 	}
-	w.last, w.next, w.blocks, w.rows = slices.Clone(w.next), nil, nil, 0
+	w.sink.metrics.held.Sub(float64(w.bytes))
+	w.last, w.next, w.blocks, w.rows, w.bytes = w.next, nil, nil, 0, 0
 	return nil
 }
 

@@ -54,6 +54,9 @@ func (c *Client) NewReader(topic schema.Topic, partition int32, offset int64) *R
 // SkipTo makes offset the next one.
 func (r *Reader) SkipTo(offset int64) { r.next = offset }
 
+// Limit makes each fetch bring about so many bytes: a batch that is larger comes as a whole all the same.
+func (r *Reader) Limit(bytes int) { r.limit = uint32(min(bytes, fetchBytes)) }
+
 // Next is the offset of the next record to come.
 func (r *Reader) Next() int64 { return r.next }
 

@@ -130,6 +130,39 @@ func TestEachEventOnceWithItsVerdict(t *testing.T) {
 	}
 }
 
+// TestLimitCutsVerdicts: a verdict of many events comes in parts, and each part's end is a position to go on from.
+func TestLimitCutsVerdicts(t *testing.T) {
+	p := newPartition(t)
+	p.write(0, 100)
+	p.judge(0, 100, 60)
+	for limit := 1; limit < 8000; limit *= 3 {
+		r := judged.NewReader(p.client, p.log, 0, judged.Position{})
+		var all []judged.Row
+		for len(all) < 100 {
+			r.Limit(limit)
+			rows, err := r.Next(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			size := 0
+			for i := range rows {
+				size += rows[i].Size()
+			}
+			if n := len(rows); n > 1 && size-rows[n-1].Size() >= limit {
+				t.Errorf("limit %d: %d rows of %d bytes at once", limit, n, size)
+			}
+			all = append(all, rows...)
+			if r.Position().Offset != int64(len(all)) {
+				t.Errorf("limit %d: after %d rows at %+v", limit, len(all), r.Position())
+			}
+			if len(all)%7 == 0 { // as after a restart
+				r = judged.NewReader(p.client, p.log, 0, r.Position())
+			}
+		}
+		p.check(all, 0, 100, 60)
+	}
+}
+
 func TestPositionResumes(t *testing.T) {
 	p := newPartition(t)
 	p.write(0, 20)
