@@ -184,7 +184,7 @@ func (in *Ingest) accept(c *fiber.Ctx, events []schema.Event, batch bool) (*acce
 }
 
 // write writes events to the log, or says why not.
-func (in *Ingest) write(tenant schema.Tenant, events []schema.Event) ([]broker.Record, error) {
+func (in *Ingest) write(tenant auth.Tenant, events []schema.Event) ([]broker.Record, error) {
 	if in.cfg.Refuse != nil {
 		if err := in.cfg.Refuse(); err != nil {
 			in.metrics.refused.Add(float64(len(events)))
@@ -204,8 +204,8 @@ func (in *Ingest) write(tenant schema.Tenant, events []schema.Event) ([]broker.R
 const recordRoom = 36 + 48
 
 // stamp gives the events what the server knows about them and encodes them as records.
-func (in *Ingest) stamp(tenant schema.Tenant, events []schema.Event) []broker.Record {
-	now, rev := schema.MillisOf(in.cfg.Now()), in.cfg.RulesRev()
+func (in *Ingest) stamp(sender auth.Tenant, events []schema.Event) []broker.Record {
+	tenant, now, rev := sender.Name(), schema.MillisOf(in.cfg.Now()), in.cfg.RulesRev()
 	records := make([]broker.Record, len(events))
 	size := 0
 	for i := range events {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"keypulse/ingest/decode"
+	"keypulse/internal/auth/authtest"
 	"keypulse/internal/broker/brokertest"
 )
 
@@ -35,6 +36,7 @@ func BenchmarkThroughput(b *testing.B) {
 	b.Run("bulk", over(10_000, request(BulkPath, "application/x-ndjson", events(10_000, "\n"))))
 	b.Run("batch", over(MaxBatch, request("/api/events/batch", "application/json", `{"events":[`+events(MaxBatch, ",")+`]}`)))
 	b.Run("producer", func(b *testing.B) {
+		tenant := authtest.Tenant(b, "acme")
 		body := []byte(`{"events":[` + events(MaxBatch, ",") + `]}`)
 		measure(b, MaxBatch, func(pb *testing.PB) {
 			d := decode.Open(body)
@@ -44,7 +46,7 @@ func BenchmarkThroughput(b *testing.B) {
 				b.Error(errs)
 				return
 			}
-			records := n.stamp("acme", events)
+			records := n.stamp(tenant, events)
 			for pb.Next() {
 				if err := n.producer.Produce(records); err != nil {
 					b.Error(err)

@@ -10,6 +10,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"go.uber.org/zap"
 
+	"keypulse/internal/auth"
 	"keypulse/internal/broker"
 	"keypulse/internal/pause"
 	"keypulse/schema"
@@ -107,7 +108,7 @@ func (a *Actions) holds() int {
 func (a *Actions) full() bool { return a.holds() >= a.max }
 
 // view returns all of a tenant's actions as of now, once everything below rev has been read.
-func (a *Actions) view(ctx context.Context, tenant schema.Tenant, rev int64) (actionsView, error) {
+func (a *Actions) view(ctx context.Context, tenant auth.Tenant, rev int64) (actionsView, error) {
 	for {
 		v, done, grown := a.now(tenant, rev)
 		if done {
@@ -122,7 +123,7 @@ func (a *Actions) view(ctx context.Context, tenant schema.Tenant, rev int64) (ac
 }
 
 // now returns the view when it is done: when everything below rev has been read. Otherwise grown tells when to ask again.
-func (a *Actions) now(tenant schema.Tenant, rev int64) (v actionsView, done bool, grown <-chan struct{}) {
+func (a *Actions) now(tenant auth.Tenant, rev int64) (v actionsView, done bool, grown <-chan struct{}) {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
 	if !a.ready || a.rev < rev {
@@ -130,7 +131,7 @@ func (a *Actions) now(tenant schema.Tenant, rev int64) (v actionsView, done bool
 	}
 	v.rev = a.rev
 	for _, h := range a.held {
-		if h.Tenant == tenant {
+		if tenant.Owns(h.Tenant) {
 			v.held = append(v.held, h)
 		}
 	}

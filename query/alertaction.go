@@ -101,7 +101,7 @@ func (q *Query) actOnAlert(what schema.AlertAction) fiber.Handler {
 			return err
 		}
 		offset, err := j.appendAction(schema.AlertActionRecord{
-			Tenant: identity.Tenant, AlertID: a.ID, RaisedAt: a.RaisedAt, Action: what,
+			Tenant: identity.Tenant.Name(), AlertID: a.ID, RaisedAt: a.RaisedAt, Action: what,
 			By: identity.KeyID, Comment: comment, At: schema.MillisOf(q.cfg.Now()),
 		})
 		if err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"keypulse/internal/auth/authtest"
 	"keypulse/internal/broker"
 	"keypulse/internal/broker/brokertest"
 	"keypulse/internal/engine/enginetest"
@@ -311,7 +312,7 @@ func TestActionsNeverGoBack(t *testing.T) {
 	a := noActions()
 	f := func(rev int64, held ...int64) {
 		t.Helper()
-		v, err := a.view(t.Context(), "demo", 0)
+		v, err := a.view(t.Context(), authtest.Tenant(t, "demo"), 0)
 		var offsets []int64
 		for _, h := range v.held {
 			offsets = append(offsets, h.offset)

@@ -4,6 +4,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/gofiber/fiber/v2"
 
+	"keypulse/internal/auth"
 	"keypulse/internal/httpapi"
 	"keypulse/schema"
 )
@@ -70,7 +71,7 @@ func (q *Query) listAlerts(c *fiber.Ctx) error {
 }
 
 // alertsWhere is the condition on an alert's own row.
-func alertsWhere(tenant schema.Tenant, p *params, actions actionsView) *where {
+func alertsWhere(tenant auth.Tenant, p *params, actions actionsView) *where {
 	w := tenantIs(tenant)
 	w.and("rule_id != ''")
 	if rule, ok := p.text("rule"); ok {

@@ -7,6 +7,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"keypulse/internal/answer"
+	"keypulse/internal/auth"
 	"keypulse/internal/httpapi"
 	"keypulse/schema"
 )
@@ -61,7 +62,7 @@ func (q *Query) listEvents(c *fiber.Ctx) error {
 }
 
 // eventsWhere is the condition that the parameters make: a tenant's events, duplicates left out.
-func eventsWhere(tenant schema.Tenant, p *params) *where {
+func eventsWhere(tenant auth.Tenant, p *params) *where {
 	w := tenantIs(tenant)
 	w.and("duplicate_of = 0")
 	for _, column := range []string{"key_id", "event_type", "actor"} {

@@ -37,7 +37,7 @@ func (q *Query) describeKey(c *fiber.Ctx) error {
 	if replaces != nil && *replaces != current {
 		return keyConflict(current, fmt.Sprintf("The key is at version %d, not %d: read it again.", current, *replaces))
 	}
-	r.Tenant, r.Version, r.By, r.At = identity.Tenant, current+1, identity.KeyID, schema.MillisOf(q.cfg.Now())
+	r.Tenant, r.Version, r.By, r.At = identity.Tenant.Name(), current+1, identity.KeyID, schema.MillisOf(q.cfg.Now())
 
 	// A write that has begun is not given up because nobody waits for its answer.
 	j := q.newJob(identity.Tenant, httpapi.RequestID(c), q.cfg.StatementTimeout)
@@ -70,7 +70,7 @@ func (j *job) appendKey(r schema.KeyRecord) error {
 		cause := fmt.Errorf("write key %q: %w", r.KeyID, err)
 		return unavailable(codeOutcomeUnknown, "The change may or may not have been made: read the key and try again.", cause)
 	}
-	now := j.q.cfg.Keyring.get(r.Tenant, r.KeyID)
+	now := j.q.cfg.Keyring.get(j.tenant, r.KeyID)
 	switch {
 	case now == nil:
 		return httpapi.BadRequest(codeKeyLimit, fmt.Sprintf("At most %d keys can be described.", j.q.cfg.Keyring.max))

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 
+	"keypulse/internal/auth"
 	"keypulse/schema"
 )
 
@@ -109,25 +110,25 @@ func (k *Keyring) wait(ctx context.Context, rev int64) error {
 }
 
 // get returns what is said of a key, nil when nothing is.
-func (k *Keyring) get(tenant schema.Tenant, keyID string) *described {
+func (k *Keyring) get(tenant auth.Tenant, keyID string) *described {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
-	if t := k.tenants[tenant]; t != nil {
+	if t := k.tenants[tenant.Name()]; t != nil {
 		return t.byID[keyID]
 	}
 	return nil
 }
 
 // fits says whether a tenant may describe one more key.
-func (k *Keyring) fits(tenant schema.Tenant) bool {
+func (k *Keyring) fits(tenant auth.Tenant) bool {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
-	t := k.tenants[tenant]
+	t := k.tenants[tenant.Name()]
 	return t == nil || len(t.byID) < k.max
 }
 
 // after returns the first n described keys behind a place that match, by name, then key_id; n 0 is all of them.
-func (k *Keyring) after(tenant schema.Tenant, at keyPlace, n int, match func(*described) bool) []*described {
+func (k *Keyring) after(tenant auth.Tenant, at keyPlace, n int, match func(*described) bool) []*described {
 	var found []*described
 	sorted := k.sorted(tenant)
 	first := sort.Search(len(sorted), func(i int) bool { return at.compare(sorted[i].place()) < 0 })
@@ -143,9 +144,9 @@ func (k *Keyring) after(tenant schema.Tenant, at keyPlace, n int, match func(*de
 }
 
 // sorted returns a tenant's described keys in their order.
-func (k *Keyring) sorted(tenant schema.Tenant) []*described {
+func (k *Keyring) sorted(tenant auth.Tenant) []*described {
 	k.mu.RLock()
-	t := k.tenants[tenant]
+	t := k.tenants[tenant.Name()]
 	if t == nil || t.byName != nil {
 		defer k.mu.RUnlock()
 		if t == nil {

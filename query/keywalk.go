@@ -4,13 +4,14 @@ import (
 	"strconv"
 
 	"keypulse/internal/answer"
+	"keypulse/internal/auth"
 	"keypulse/schema"
 )
 
 // keyWalk goes through a tenant's keys by name. Two lists are merged: keys of which nobody has said anything, which
 // ClickHouse has in the order of their key_ids, and described keys, which the keyring has in the order of their names.
 type keyWalk struct {
-	tenant  schema.Tenant
+	tenant  auth.Tenant
 	plain   plainKeys
 	own     []*described       // those that come yet
 	sums    map[string]keySums // of the first of them
@@ -90,7 +91,7 @@ func (w *keyWalk) add(out *page, r *schema.KeyRecord, k keySums) {
 }
 
 // appendKey appends a key's members, without braces: the reference's, then what it does not know.
-func appendKey(b []byte, tenant schema.Tenant, r *schema.KeyRecord, k keySums) []byte {
+func appendKey(b []byte, tenant auth.Tenant, r *schema.KeyRecord, k keySums) []byte {
 	text := func(name, value string) {
 		b = answer.AppendString(append(b, name...), value)
 	}
@@ -102,7 +103,7 @@ func appendKey(b []byte, tenant schema.Tenant, r *schema.KeyRecord, k keySums) [
 		}
 		b = answer.AppendTime(b, at)
 	}
-	b = strconv.AppendInt(append(b, `"id":`...), schema.KeyNumber(tenant, r.KeyID), 10)
+	b = strconv.AppendInt(append(b, `"id":`...), schema.KeyNumber(tenant.Name(), r.KeyID), 10)
 	text(`,"name":`, r.Name)
 	text(`,"key_type":`, r.KeyType)
 	text(`,"status":`, r.Status)

@@ -6,13 +6,14 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
+	"keypulse/internal/auth/authtest"
 	"keypulse/internal/httpapi"
 )
 
 // plan is how the server would carry out a statement.
 func (a *api) plan(sql string, args []any) string {
 	a.t.Helper()
-	j := a.query.newJob("demo", "plan", a.query.cfg.StatementTimeout)
+	j := a.query.newJob(authtest.Tenant(a.t, "demo"), "plan", a.query.cfg.StatementTimeout)
 	defer j.end()
 	var text strings.Builder
 	err := j.eachWith("plan", "EXPLAIN actions = 1, indexes = 1, projections = 1 "+sql, args, keysSettings(), func(rows driver.Rows) error {
@@ -49,18 +50,18 @@ func TestListsReadInOrder(t *testing.T) {
 		}
 	}
 	events := func(p *params) (string, []any) {
-		w := eventsWhere("demo", p)
+		w := eventsWhere(authtest.Tenant(a.t, "demo"), p)
 		w.bind("rows", 51)
 		return selectEvents + w.String() + newestEvents, w.args
 	}
 	alerts := func(p *params) (string, []any) {
-		w := alertsWhere("demo", p, actionsView{})
+		w := alertsWhere(authtest.Tenant(a.t, "demo"), p, actionsView{})
 		w.bind("rows", 51)
 		inner := newestAlerts[:strings.Index(newestAlerts, ")")] // the plan of IN's right side is not shown
 		return "SELECT raised_at, id FROM alerts WHERE " + w.String() + inner, w.args
 	}
 	keys := func(p *params) (string, []any) {
-		j := a.query.newJob("demo", "plan", a.query.cfg.StatementTimeout)
+		j := a.query.newJob(authtest.Tenant(a.t, "demo"), "plan", a.query.cfg.StatementTimeout)
 		defer j.end()
 		return j.keysStatement(j.keysAre(keyFilterOf(p), nil), 50)
 	}

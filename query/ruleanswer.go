@@ -13,12 +13,11 @@ import (
 	"keypulse/internal/answer"
 	"keypulse/internal/httpapi"
 	"keypulse/rules"
-	"keypulse/schema"
 )
 
 // answerRule answers with one version of a rule.
 func (q *Query) answerRule(c *fiber.Ctx, status int, v rules.Version) error {
-	members, err := q.ruleMembers(httpapi.IdentityOf(c).Tenant, v)
+	members, err := q.ruleMembers(q.shelf(httpapi.IdentityOf(c).Tenant), v)
 	if err != nil {
 		return err
 	}
@@ -26,7 +25,7 @@ func (q *Query) answerRule(c *fiber.Ctx, status int, v rules.Version) error {
 }
 
 // ruleMembers writes a version's members, without braces: the rule's own, then those of the version.
-func (q *Query) ruleMembers(tenant schema.Tenant, v rules.Version) ([]byte, error) {
+func (q *Query) ruleMembers(own shelf, v rules.Version) ([]byte, error) {
 	b, err := plainRule(v.Rule)
 	if err != nil {
 		return nil, err
@@ -36,7 +35,7 @@ func (q *Query) ruleMembers(tenant schema.Tenant, v rules.Version) ([]byte, erro
 	b = answer.AppendTime(append(b, `,"created_at":`...), v.At)
 	b = answer.AppendString(append(b, `,"by":`...), v.By)
 	b = append(b, `,"complete_from":`...)
-	at, ok := q.cfg.Book.CompleteFrom(tenant, v.Program, q.cfg.RuleDelay)
+	at, ok := own.completeFrom(v.Program, q.cfg.RuleDelay)
 	if !ok {
 		return append(b, "null"...), nil
 	}

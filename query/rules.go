@@ -26,9 +26,9 @@ func (q *Query) listRules(c *fiber.Ctx) error {
 		return err
 	}
 	out := newPage(0, "rules", 0)
-	tenant := httpapi.IdentityOf(c).Tenant
-	for _, v := range q.cfg.Book.Rules(tenant) {
-		members, err := q.ruleMembers(tenant, v)
+	own := q.shelf(httpapi.IdentityOf(c).Tenant)
+	for _, v := range own.rules() {
+		members, err := q.ruleMembers(own, v)
 		if err != nil {
 			return err
 		}
@@ -59,7 +59,7 @@ func (q *Query) createRule(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	last, ok := q.cfg.Book.Rule(httpapi.IdentityOf(c).Tenant, r.ID)
+	last, ok := q.shelf(httpapi.IdentityOf(c).Tenant).last(r.ID)
 	if ok && !last.Deleted {
 		return conflict(last, fmt.Sprintf("The rule %q exists already: use PUT to change it.", r.ID))
 	}
@@ -107,7 +107,7 @@ func (q *Query) deleteRule(c *fiber.Ctx) error {
 	}
 	identity := httpapi.IdentityOf(c)
 	_, err := q.appendRule(c, schema.RuleRecord{
-		Tenant: identity.Tenant, ID: last.Rule.ID, Version: last.Version + 1, Deleted: true,
+		Tenant: identity.Tenant.Name(), ID: last.Rule.ID, Version: last.Version + 1, Deleted: true,
 		By: identity.KeyID, At: schema.MillisOf(q.cfg.Now()),
 	})
 	if err != nil {
@@ -131,8 +131,7 @@ func (q *Query) validateRule(c *fiber.Ctx) error {
 
 // rule returns the current version of the rule that the path names.
 func (q *Query) rule(c *fiber.Ctx) (rules.Version, bool) {
-	id := strings.Clone(c.Params("id"))
-	v, ok := q.cfg.Book.Rule(httpapi.IdentityOf(c).Tenant, id)
+	v, ok := q.shelf(httpapi.IdentityOf(c).Tenant).last(strings.Clone(c.Params("id")))
 	return v, ok && !v.Deleted
 }
 
@@ -142,7 +141,7 @@ func (q *Query) compile(c *fiber.Ctx, r rules.Rule) (*rules.Program, error) {
 	if err != nil {
 		return nil, badRule(err)
 	}
-	if err := q.cfg.Book.Fits(httpapi.IdentityOf(c).Tenant, program); err != nil {
+	if err := q.shelf(httpapi.IdentityOf(c).Tenant).fits(program); err != nil {
 		return nil, httpapi.BadRequest(codeRuleLimit, fmt.Sprintf("This rule is one too many: %v.", err))
 	}
 	return program, nil
@@ -151,7 +150,7 @@ func (q *Query) compile(c *fiber.Ctx, r rules.Rule) (*rules.Program, error) {
 // writeRule makes r the version of its rule.
 func (q *Query) writeRule(c *fiber.Ctx, r rules.Rule, version int64) (rules.Version, error) {
 	identity := httpapi.IdentityOf(c)
-	rec, err := rules.Record(identity.Tenant, r, version, identity.KeyID, schema.MillisOf(q.cfg.Now()))
+	rec, err := rules.Record(identity.Tenant.Name(), r, version, identity.KeyID, schema.MillisOf(q.cfg.Now()))
 	if err != nil {
 		return rules.Version{}, err
 	}
@@ -165,7 +164,7 @@ func (q *Query) writeRule(c *fiber.Ctx, r rules.Rule, version int64) (rules.Vers
 // What is under way when the time is up may be in the log: 503, and the writer has to look.
 func (q *Query) appendRule(c *fiber.Ctx, rec schema.RuleRecord) (rules.Version, error) {
 	// A write that has begun is not given up because nobody waits for its answer.
-	j := q.newJob(rec.Tenant, httpapi.RequestID(c), q.cfg.StatementTimeout)
+	j := q.newJob(httpapi.IdentityOf(c).Tenant, httpapi.RequestID(c), q.cfg.StatementTimeout)
 	defer j.end()
 	offset, err := q.cfg.AppendRule(j.ctx, rec)
 	if err == nil {
@@ -175,7 +174,7 @@ func (q *Query) appendRule(c *fiber.Ctx, rec schema.RuleRecord) (rules.Version, 
 		cause := fmt.Errorf("write rule %s: %w", rec.ID, err)
 		return rules.Version{}, unavailable(codeOutcomeUnknown, "The change may or may not have been made: read the rule and try again.", cause)
 	}
-	v, _ := q.cfg.Book.Rule(rec.Tenant, rec.ID)
+	v, _ := q.shelf(j.tenant).last(rec.ID)
 	if v.Offset != offset {
 		return v, conflict(v, "Somebody else has changed the rule at the same time: read it again.")
 	}

@@ -12,8 +12,8 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/gofiber/fiber/v2"
 
+	"keypulse/internal/auth"
 	"keypulse/internal/httpapi"
-	"keypulse/schema"
 )
 
 // The values of `code` in this package's failures, beside those of package httpapi.
@@ -41,13 +41,13 @@ type job struct {
 	timer   *time.Timer
 	watch   *watch
 	timeout time.Duration
-	tenant  schema.Tenant // "" for what is public
-	request string        // the request's id
-	actions actionsView   // what people did with alerts, as the statements see it: see seeActions
+	tenant  auth.Tenant // nobody for what is public
+	request string      // the request's id
+	actions actionsView // what people did with alerts, as the statements see it: see seeActions
 }
 
 // newJob starts the clock of a job that watches no client.
-func (q *Query) newJob(tenant schema.Tenant, request string, timeout time.Duration) *job {
+func (q *Query) newJob(tenant auth.Tenant, request string, timeout time.Duration) *job {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	return &job{
 		q: q, ctx: ctx, cancel: cancel, timeout: timeout, tenant: tenant, request: request,
@@ -82,7 +82,7 @@ func (j *job) query(name, sql string, args []any, settings clickhouse.Settings) 
 	all := clickhouse.Settings{
 		"max_execution_time": int(j.timeout/time.Second) + 1,
 		"max_memory_usage":   j.q.cfg.StatementMemory,
-		"log_comment":        "tenant=" + string(j.tenant) + " request=" + j.request,
+		"log_comment":        "tenant=" + j.tenant.String() + " request=" + j.request,
 	}
 	for setting, value := range settings {
 		all[setting] = value

@@ -10,6 +10,7 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
+	"keypulse/internal/auth/authtest"
 	"keypulse/internal/httpapi"
 )
 
@@ -38,11 +39,11 @@ func one(name string) []any {
 func TestStatementFailures(t *testing.T) {
 	a := newAPI(t, func(cfg *Config) { cfg.StatementMemory = 16 << 20 })
 	const short, long = 100 * time.Millisecond, 30 * time.Second
-	a.fails(a.query.newJob("demo", "slow", short), endless, one("x"), 503, codeTooSlow)
-	a.fails(a.query.newJob("demo", "big", long), "SELECT groupArray(number) FROM numbers(100000000) WHERE {x:UInt8} = 1", one("x"), 503, codeTooBig)
-	a.fails(a.query.newJob("demo", "wrong", long), "SELECT nothing FROM events WHERE {x:UInt8} = 1", one("x"), 500, httpapi.CodeInternal)
-	a.fails(a.query.newJob("demo", "no table", long), "SELECT 1 FROM no_table WHERE {x:UInt8} = 1", one("x"), 503, httpapi.CodeUnavailable)
-	gone := a.query.newJob("demo", "gone", long)
+	a.fails(a.query.newJob(authtest.Tenant(t, "demo"), "slow", short), endless, one("x"), 503, codeTooSlow)
+	a.fails(a.query.newJob(authtest.Tenant(t, "demo"), "big", long), "SELECT groupArray(number) FROM numbers(100000000) WHERE {x:UInt8} = 1", one("x"), 503, codeTooBig)
+	a.fails(a.query.newJob(authtest.Tenant(t, "demo"), "wrong", long), "SELECT nothing FROM events WHERE {x:UInt8} = 1", one("x"), 500, httpapi.CodeInternal)
+	a.fails(a.query.newJob(authtest.Tenant(t, "demo"), "no table", long), "SELECT 1 FROM no_table WHERE {x:UInt8} = 1", one("x"), 503, httpapi.CodeUnavailable)
+	gone := a.query.newJob(authtest.Tenant(t, "demo"), "gone", long)
 	time.AfterFunc(short, func() { gone.cancel(errGone) })
 	a.fails(gone, endless, one("x"), 408, codeGone)
 }
@@ -50,7 +51,7 @@ func TestStatementFailures(t *testing.T) {
 // TestStatementEndsInTheServer wants a statement that was given up to leave the server, too.
 func TestStatementEndsInTheServer(t *testing.T) {
 	a := newAPI(t)
-	j := a.query.newJob("demo", t.Name(), 30*time.Second)
+	j := a.query.newJob(authtest.Tenant(t, "demo"), t.Name(), 30*time.Second)
 	defer j.end()
 	failed := make(chan error, 1)
 	go func() { failed <- j.each("endless", endless, one("x"), discard) }()

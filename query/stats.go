@@ -11,6 +11,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 	"golang.org/x/sync/singleflight"
 
+	"keypulse/internal/auth"
 	"keypulse/internal/httpapi"
 )
 
@@ -82,7 +83,7 @@ func (q *Query) renewStats(request string) ([]byte, error) {
 	if body := q.stats.fresh(now, q.cfg.StatsAge); body != nil {
 		return body, nil // another flight has landed since the caller looked
 	}
-	j := q.newJob("", request, q.cfg.StatementTimeout)
+	j := q.newJob(auth.Tenant{}, request, q.cfg.StatementTimeout)
 	defer j.end()
 	var s stats
 	args := []any{clickhouse.Named("day_ago", sqlMinute(now.Add(-24*time.Hour)))}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 
+	"keypulse/internal/auth"
 	"keypulse/schema"
 )
 
@@ -18,10 +19,10 @@ type where struct {
 }
 
 // tenantIs starts every condition on a tenant's rows.
-func tenantIs(tenant schema.Tenant) *where {
+func tenantIs(tenant auth.Tenant) *where {
 	w := &where{}
 	w.and("tenant = {tenant:String}")
-	w.bind("tenant", string(tenant))
+	w.bind("tenant", string(tenant.Name()))
 	return w
 }
 

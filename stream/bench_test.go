@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"keypulse/internal/auth/authtest"
 	"keypulse/internal/judged"
 	"keypulse/schema"
 )
@@ -20,7 +21,7 @@ func BenchmarkPublish(b *testing.B) {
 			h.at = Position{Partitions: make([]judged.Position, 8)}
 			join := func(n int, tenant schema.Tenant, f Filter) (all []*Subscription) {
 				for range n {
-					s := &Subscription{hub: h, tenant: tenant, filter: f, signal: make(chan struct{}, 1)}
+					s := &Subscription{hub: h, tenant: authtest.Tenant(b, tenant), filter: f, signal: make(chan struct{}, 1)}
 					h.attach(s)
 					all = append(all, s)
 				}

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"keypulse/internal/auth"
 	"keypulse/internal/broker"
 	"keypulse/internal/judged"
 	"keypulse/internal/pause"
@@ -260,7 +261,7 @@ func (h *Hub) publishGap(c chunk, offset, missed int64) {
 
 // Subscribe joins a tenant's stream: from a position on, nil for from now on. It waits until the log is being read. The
 // caller closes the subscription.
-func (h *Hub) Subscribe(ctx context.Context, tenant schema.Tenant, filter Filter, from *Position) (*Subscription, error) {
+func (h *Hub) Subscribe(ctx context.Context, tenant auth.Tenant, filter Filter, from *Position) (*Subscription, error) {
 	s := &Subscription{hub: h, tenant: tenant, filter: filter, signal: make(chan struct{}, 1)}
 	reading, err := h.join(s)
 	if err != nil {
@@ -301,10 +302,10 @@ func (h *Hub) join(s *Subscription) (reading <-chan struct{}, err error) {
 func (h *Hub) attach(s *Subscription) Position {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	of := h.subscribers[s.tenant]
+	of := h.subscribers[s.tenant.Name()]
 	if of == nil {
 		of = map[*Subscription]struct{}{}
-		h.subscribers[s.tenant] = of
+		h.subscribers[s.tenant.Name()] = of
 	}
 	of[s] = struct{}{}
 	return h.at.clone()
@@ -317,9 +318,9 @@ func (h *Hub) leave(s *Subscription) {
 	if len(h.joined) == 0 {
 		h.left = time.Now()
 	}
-	if of := h.subscribers[s.tenant]; of != nil {
+	if of := h.subscribers[s.tenant.Name()]; of != nil {
 		if delete(of, s); len(of) == 0 {
-			delete(h.subscribers, s.tenant)
+			delete(h.subscribers, s.tenant.Name())
 		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
 
+	"keypulse/internal/auth/authtest"
 	"keypulse/internal/broker"
 	"keypulse/internal/broker/brokertest"
 	"keypulse/schema"
@@ -146,7 +147,7 @@ func (l *logs) subscribe(hub *stream.Hub, filter stream.Filter, id string) *stre
 		}
 		from = &at
 	}
-	s, err := hub.Subscribe(l.Context(), "demo", filter, from)
+	s, err := hub.Subscribe(l.Context(), authtest.Tenant(l.T, "demo"), filter, from)
 	if err != nil {
 		l.Fatal(err)
 	}
@@ -321,14 +322,14 @@ func TestTooFarBackAndExpired(t *testing.T) {
 func TestEndsAndRefuses(t *testing.T) {
 	l := newLogs(t, func(cfg *stream.Config) { cfg.MaxSubscribers = 1 })
 	s := l.subscribe(l.hub, stream.Filter{}, "")
-	if _, err := l.hub.Subscribe(t.Context(), "demo", stream.Filter{}, nil); !errors.Is(err, stream.ErrFull) {
+	if _, err := l.hub.Subscribe(t.Context(), authtest.Tenant(t, "demo"), stream.Filter{}, nil); !errors.Is(err, stream.ErrFull) {
 		t.Errorf("a second subscriber: %v", err)
 	}
 	l.stop()
 	if _, err := s.Next(t.Context()); !errors.Is(err, io.EOF) {
 		t.Errorf("after the end: %v", err)
 	}
-	if _, err := l.hub.Subscribe(t.Context(), "demo", stream.Filter{}, nil); !errors.Is(err, stream.ErrEnded) {
+	if _, err := l.hub.Subscribe(t.Context(), authtest.Tenant(t, "demo"), stream.Filter{}, nil); !errors.Is(err, stream.ErrEnded) {
 		t.Errorf("subscribe after the end: %v", err)
 	}
 }

@@ -144,7 +144,7 @@ func (r *replay) show(out []byte, s *Subscription, partition int32) []byte {
 		return out
 	}
 	after := judged.Position{Offset: row.Offset + 1, Verdict: source.after.Verdict}
-	if row.Tenant == s.tenant && s.filter.passes(row) {
+	if s.tenant.Owns(row.Tenant) && s.filter.passes(row) {
 		all := r.at.frames(row, partition, after, base)
 		if r.half && row.Offset == r.from.Partitions[partition].Offset {
 			all = all[min(r.from.Sent, len(all)):]

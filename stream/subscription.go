@@ -6,13 +6,13 @@ import (
 	"slices"
 	"sync"
 
-	"keypulse/schema"
+	"keypulse/internal/auth"
 )
 
 // Subscription is what one subscriber gets. One goroutine calls Next and Close.
 type Subscription struct {
 	hub    *Hub
-	tenant schema.Tenant
+	tenant auth.Tenant
 	filter Filter
 	replay *replay // nil once the subscriber has caught up with the hub
 

@@ -207,7 +207,7 @@ func listAPIKeys(ctx context.Context, args []string) error {
 	}
 	return withKeys(ctx, s, func(_ context.Context, _ *broker.Client, _ *auth.Secret, table *auth.Table) error {
 		warnSecret(table)
-		entries := table.List(schema.Tenant(tenant))
+		entries := slices.DeleteFunc(table.All(), func(e *auth.Entry) bool { return tenant != "" && string(e.Record.Tenant) != tenant })
 		if asJSON {
 			return printKeys(entries)
 		}

@@ -198,12 +198,12 @@ func checkTenant(ctx context.Context, c *broker.Client, tenant schema.Tenant) er
 	if err != nil {
 		return err
 	}
-	if len(table.List(tenant)) > 0 {
-		return nil
-	}
 	var known []string
-	for _, e := range table.List("") {
-		known = append(known, string(e.Tenant))
+	for _, e := range table.All() {
+		if e.Record.Tenant == tenant {
+			return nil
+		}
+		known = append(known, string(e.Record.Tenant))
 	}
 	return fmt.Errorf("apply rules: tenant %s has no API key%s; for a tenant that is yet to come, say --new-tenant",
 		tenant, didYouMean("", string(tenant), known))

@@ -136,7 +136,7 @@ func (a *Admin) create(c *fiber.Ctx) error {
 	if err := read(c, &body); err != nil {
 		return err
 	}
-	r := schema.APIKeyRecord{Tenant: httpapi.IdentityOf(c).Tenant, Name: body.Name, RateLimit: auth.DefaultRateLimit, Scopes: body.Scopes}
+	r := schema.APIKeyRecord{Tenant: httpapi.IdentityOf(c).Tenant.Name(), Name: body.Name, RateLimit: auth.DefaultRateLimit, Scopes: body.Scopes}
 	if body.RateLimit != nil {
 		r.RateLimit = *body.RateLimit
 	}
@@ -255,8 +255,8 @@ func (a *Admin) revoke(c *fiber.Ctx) error {
 
 // key is the API key that the path names. Another tenant's is not there.
 func (a *Admin) key(c *fiber.Ctx) (*auth.Entry, error) {
-	e := a.cfg.Keys.Get(strings.Clone(c.Params("id")))
-	if e == nil || e.Tenant != httpapi.IdentityOf(c).Tenant {
+	e := a.cfg.Keys.Own(httpapi.IdentityOf(c).Tenant, strings.Clone(c.Params("id")))
+	if e == nil {
 		return nil, httpapi.NotFound("There is no API key with this id.")
 	}
 	return e, nil
@@ -316,7 +316,7 @@ func (a *Admin) write(c *fiber.Ctx, r schema.APIKeyRecord, action string) error 
 		e.Cause = fmt.Errorf("audit: %w", err)
 		return e
 	}
-	outcome, err := a.append(ctx, r)
+	outcome, err := a.append(ctx, httpapi.IdentityOf(c).Tenant, r)
 	line.Outcome = outcome
 	if auditErr := a.cfg.Audit(ctx, line); auditErr != nil {
 		a.cfg.Log.Error("the audit does not have the outcome of a change", zap.String("api_key", r.ID), zap.String("outcome", string(outcome)), zap.Error(auditErr))
@@ -324,7 +324,7 @@ func (a *Admin) write(c *fiber.Ctx, r schema.APIKeyRecord, action string) error 
 	return err
 }
 
-func (a *Admin) append(ctx context.Context, r schema.APIKeyRecord) (schema.AuditOutcome, error) {
+func (a *Admin) append(ctx context.Context, tenant auth.Tenant, r schema.APIKeyRecord) (schema.AuditOutcome, error) {
 	offset, err := a.cfg.Append(ctx, r)
 	if err == nil {
 		err = a.cfg.Keys.Wait(ctx, offset+1)
@@ -334,7 +334,7 @@ func (a *Admin) append(ctx context.Context, r schema.APIKeyRecord) (schema.Audit
 		e.Cause = fmt.Errorf("write API key %s: %w", r.ID, err)
 		return schema.AuditUnknown, e
 	}
-	now := a.cfg.Keys.Get(r.ID)
+	now := a.cfg.Keys.Own(tenant, r.ID)
 	if now == nil {
 		return schema.AuditUnknown, httpapi.Internal(errors.New("API key " + r.ID + " was written and is not there"))
 	}

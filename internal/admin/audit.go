@@ -21,10 +21,10 @@ func (a *Admin) Metrics() []prometheus.Collector { return []prometheus.Collector
 
 // line says who asked, and from where.
 func (a *Admin) line(c *fiber.Ctx, r schema.AuditRecord) schema.AuditRecord {
-	if sender, ok := httpapi.SenderOf(c); ok {
-		r.By = sender.KeyID
+	if sender := httpapi.SenderOf(c); sender != nil {
+		r.By = sender.Record.ID
 		if r.Tenant == "" {
-			r.Tenant = sender.Tenant
+			r.Tenant = sender.Record.Tenant
 		}
 	}
 	r.Remote, r.RequestID = c.Context().RemoteAddr().String(), httpapi.RequestID(c)

@@ -2,8 +2,6 @@ package auth
 
 import (
 	"slices"
-
-	"keypulse/schema"
 )
 
 // The scopes of an API key. None includes another.
@@ -23,9 +21,10 @@ func DefaultScopes() []string { return []string{ScopeIngest, ScopeRead, ScopeRul
 // DefaultRateLimit is the limit of an API key that names none, in requests in any 60 seconds.
 const DefaultRateLimit = 100
 
-// Identity is who an API key speaks for. It is a copy that stays valid after the request.
+// Identity is who has authenticated with an API key, and whose data that opens. It is a copy that stays valid after the
+// request.
 type Identity struct {
-	Tenant    schema.Tenant
+	Tenant    Tenant
 	KeyID     string // the API key's id, not the key
 	Name      string
 	Scopes    []string // not to be changed

@@ -54,17 +54,18 @@ type Table struct {
 	grown chan struct{}
 }
 
-// Entry is one version of an API key. It never changes.
+// Entry is one version of an API key. It never changes. It opens nothing by itself: see [Table.Lookup].
 type Entry struct {
-	Identity
 	Record schema.APIKeyRecord
-	digest Digest
+	// identity is whose it is to who presents the key.
+	identity Identity
+	digest   Digest
 	// previous is of the key before the last rotation, zero where there was none.
 	previous Digest
 }
 
 // NewTable makes an empty table of keys whose digests are made with secret. A table that only tells which keys there are
-// ([Table.Get], [Table.List]) needs none: nil.
+// ([Table.Get], [Table.All]) needs none: nil.
 func NewTable(secret *Secret) *Table {
 	return &Table{secret: secret, byID: make(map[string]*Entry)}
 }
@@ -148,7 +149,7 @@ func decodeEntry(key, value []byte) (*Entry, error) {
 	if r.PreviousHMAC != "" && !decodeDigest(&e.previous, r.PreviousHMAC) {
 		return nil, errors.New("check record: previous_hmac is not 64 hexadecimal digits")
 	}
-	e.Identity = Identity{Tenant: r.Tenant, KeyID: r.ID, Name: r.Name, Scopes: r.Scopes, RateLimit: r.RateLimit}
+	e.identity = Identity{Tenant: Tenant{r.Tenant}, KeyID: r.ID, Name: r.Name, Scopes: r.Scopes, RateLimit: r.RateLimit}
 	return e, nil
 }
 
@@ -169,16 +170,16 @@ func exactly(n int, s string) []byte {
 func (t *Table) put(e *Entry) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	old := t.byID[e.KeyID]
+	old := t.byID[e.Record.ID]
 	if err := checkNext(old, e); err != nil {
 		return err
 	}
 	for _, d := range e.digests() {
-		if holder := t.find(d); holder != nil && holder.KeyID != e.KeyID {
-			return fmt.Errorf("check record: its hmac is that of api key %q", holder.KeyID)
+		if holder := t.find(d); holder != nil && holder.Record.ID != e.Record.ID {
+			return fmt.Errorf("check record: its hmac is that of api key %q", holder.Record.ID)
 		}
 	}
-	t.byID[e.KeyID] = e
+	t.byID[e.Record.ID] = e
 	for _, d := range e.digests() {
 		t.replace(d, e)
 	}
@@ -214,8 +215,8 @@ func checkNext(old, e *Entry) error {
 		return nil
 	case old.Record.Status == schema.APIKeyRevoked:
 		return errors.New("check record: revoked is final")
-	case old.Tenant != e.Tenant:
-		return fmt.Errorf("check record: tenant changes from %q to %q", old.Tenant, e.Tenant)
+	case old.Record.Tenant != e.Record.Tenant:
+		return fmt.Errorf("check record: tenant changes from %q to %q", old.Record.Tenant, e.Record.Tenant)
 	}
 	return nil
 }
@@ -246,10 +247,19 @@ func (t *Table) replace(d Digest, e *Entry) {
 	shard.Store(&next)
 }
 
-// Lookup finds the API key that was presented, without "Bearer ". The error is [ErrUnknown], or one that wraps
-// [ErrRefused], and then the entry is there for the log. The time that it takes says nothing about other keys: what is
+// Lookup authenticates: it finds the API key that was presented, without "Bearer ", and says who that makes its sender.
+// That, and a ticket, is all that gives anybody a [Tenant]. The error is [ErrUnknown], or one that wraps [ErrRefused], and then there is no
+// identity, but the entry for the log. The time that it takes says nothing about other keys: what is
 // presented, well formed or not, costs one HMAC and one look-up by it, and the last comparison is constant-time. It allocates nothing and keeps no reference.
-func (t *Table) Lookup(presented string, now time.Time) (*Entry, error) {
+func (t *Table) Lookup(presented string, now time.Time) (*Identity, *Entry, error) {
+	e, err := t.lookup(presented, now)
+	if err != nil {
+		return nil, e, err
+	}
+	return &e.identity, e, nil
+}
+
+func (t *Table) lookup(presented string, now time.Time) (*Entry, error) {
 	wellFormed := ParseKey(presented)
 	if !wellFormed {
 		presented = presented[:min(len(presented), keyLen)] // no more work than for a key
@@ -295,19 +305,36 @@ func (t *Table) Usable(id string, now time.Time) error {
 	return ErrUnknown
 }
 
-// Get returns the current version of the API key with an id, or nil.
+// Get returns the current version of the API key with an id, or nil. It is for the operator; see [Table.Own].
 func (t *Table) Get(id string) *Entry {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	return t.byID[id]
 }
 
-// List returns a tenant's API keys, of every tenant where tenant is "", oldest first, then by id.
-func (t *Table) List(tenant schema.Tenant) []*Entry {
+// List returns a tenant's API keys, oldest first, then by id.
+func (t *Table) List(tenant Tenant) []*Entry {
+	return t.list(func(e *Entry) bool { return tenant.Owns(e.Record.Tenant) })
+}
+
+// Own returns the current version of a tenant's API key with an id, nil where it is not there or another tenant's.
+func (t *Table) Own(tenant Tenant, id string) *Entry {
+	if e := t.Get(id); e != nil && tenant.Owns(e.Record.Tenant) {
+		return e
+	}
+	return nil
+}
+
+// All returns the API keys of every tenant, oldest first, then by id. It is for the operator.
+func (t *Table) All() []*Entry {
+	return t.list(func(*Entry) bool { return true })
+}
+
+func (t *Table) list(match func(*Entry) bool) []*Entry {
 	t.mu.RLock()
 	var list []*Entry
 	for _, e := range t.byID {
-		if tenant == "" || e.Tenant == tenant {
+		if match(e) {
 			list = append(list, e)
 		}
 	}
@@ -334,12 +361,12 @@ func (t *Table) CheckSecret() error {
 		return nil
 	}
 	return fmt.Errorf("check secret %s: API key %s was made with %s: %w",
-		t.secret.Fingerprint(), newest.KeyID, newest.Record.Secret, ErrOtherSecret)
+		t.secret.Fingerprint(), newest.Record.ID, newest.Record.Secret, ErrOtherSecret)
 }
 
 // age orders API keys, oldest first.
 func (e *Entry) age(other *Entry) int {
-	return cmp.Or(cmp.Compare(e.Record.CreatedAt, other.Record.CreatedAt), cmp.Compare(e.KeyID, other.KeyID))
+	return cmp.Or(cmp.Compare(e.Record.CreatedAt, other.Record.CreatedAt), cmp.Compare(e.Record.ID, other.Record.ID))
 }
 
 // Len returns the number of API keys, revoked ones included.

@@ -65,21 +65,24 @@ func TestLookup(t *testing.T) {
 	tt := newTableTest(t)
 	key := NewKey(rand.Reader)
 	tt.mustApply(tt.record("ak_1", key, nil))
-	e, err := tt.table.Lookup(key, noon)
+	sender, e, err := tt.table.Lookup(key, noon)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Identity{Tenant: "acme", KeyID: "ak_1", Name: "ci", Scopes: DefaultScopes(), RateLimit: 100}
-	if fmt.Sprint(e.Identity) != fmt.Sprint(want) {
-		t.Errorf("identity %+v, want %+v", e.Identity, want)
+	if e.Record.ID != "ak_1" {
+		t.Errorf("the entry of %s", e.Record.ID)
 	}
-	if !e.Allows("read") || e.Allows("admin") || e.Allows("") {
-		t.Errorf("scopes %v allow the wrong things", e.Scopes)
+	want := Identity{Tenant: Tenant{"acme"}, KeyID: "ak_1", Name: "ci", Scopes: DefaultScopes(), RateLimit: 100}
+	if fmt.Sprint(*sender) != fmt.Sprint(want) {
+		t.Errorf("identity %+v, want %+v", *sender, want)
+	}
+	if !sender.Allows("read") || sender.Allows("admin") || sender.Allows("") {
+		t.Errorf("scopes %v allow the wrong things", sender.Scopes)
 	}
 	unknown := func(presented string) {
 		t.Helper()
-		if e, err := tt.table.Lookup(presented, noon); !errors.Is(err, ErrUnknown) || e != nil {
-			t.Errorf("Lookup(%q) = %v, %v; want ErrUnknown alone", presented, e, err)
+		if sender, e, err := tt.table.Lookup(presented, noon); !errors.Is(err, ErrUnknown) || e != nil || sender != nil {
+			t.Errorf("Lookup(%q) = %v, %v, %v; want ErrUnknown alone", presented, sender, e, err)
 		}
 	}
 	unknown("")
@@ -95,8 +98,8 @@ func TestLookupRefuses(t *testing.T) {
 			tt := newTableTest(t)
 			key := NewKey(rand.Reader)
 			tt.mustApply(tt.record("ak_1", key, edit))
-			if e, err := tt.table.Lookup(key, now); !errors.Is(err, want) || e == nil {
-				t.Errorf("%v, %v; want the entry and %v", e, err, want)
+			if sender, e, err := tt.table.Lookup(key, now); !errors.Is(err, want) || e == nil || (sender == nil) != (want != nil) {
+				t.Errorf("%v, %v, %v; want the entry and %v, and nobody's identity beside an error", sender, e, err, want)
 			}
 		})
 	}
@@ -131,21 +134,21 @@ func TestApplyFollowsVersions(t *testing.T) {
 	stale(1)
 	stale(3)
 	tt.mustApply(version(2, func(r *schema.APIKeyRecord) { r.Status = schema.APIKeyInactive }))
-	if _, err := tt.table.Lookup(key, noon); !errors.Is(err, ErrRefused) {
+	if _, _, err := tt.table.Lookup(key, noon); !errors.Is(err, ErrRefused) {
 		t.Errorf("inactive: %v", err)
 	}
 	tt.mustApply(version(3, nil))
-	if _, err := tt.table.Lookup(key, noon); err != nil {
+	if _, _, err := tt.table.Lookup(key, noon); err != nil {
 		t.Errorf("active again: %v", err)
 	}
 	tt.mustApply(version(4, func(r *schema.APIKeyRecord) { r.Status = schema.APIKeyRevoked }))
 	if err := tt.apply(version(5, nil)); err == nil {
 		t.Error("a revoked key came back")
 	}
-	if _, err := tt.table.Lookup(key, noon); !errors.Is(err, ErrRefused) {
+	if _, _, err := tt.table.Lookup(key, noon); !errors.Is(err, ErrRefused) {
 		t.Errorf("revoked: %v", err)
 	}
-	if got := tt.table.Get("ak_1"); got.Record.Version != 4 || got.Name != "ci" {
+	if got := tt.table.Get("ak_1"); got.Record.Version != 4 || got.Record.Name != "ci" {
 		t.Errorf("current version %+v", got.Record)
 	}
 	if tt.table.Rev() != tt.offset {
@@ -158,10 +161,10 @@ func TestApplyANewKeyForTheSameID(t *testing.T) {
 	first, second := NewKey(rand.Reader), NewKey(rand.Reader)
 	tt.mustApply(tt.record("ak_1", first, nil))
 	tt.mustApply(tt.record("ak_1", second, func(r *schema.APIKeyRecord) { r.Version = 2 }))
-	if _, err := tt.table.Lookup(first, noon); !errors.Is(err, ErrUnknown) {
+	if _, _, err := tt.table.Lookup(first, noon); !errors.Is(err, ErrUnknown) {
 		t.Errorf("the replaced key: %v, want ErrUnknown", err)
 	}
-	if _, err := tt.table.Lookup(second, noon); err != nil {
+	if _, _, err := tt.table.Lookup(second, noon); err != nil {
 		t.Errorf("the new key: %v", err)
 	}
 	if err := tt.apply(tt.record("ak_2", second, nil)); err == nil {
@@ -176,8 +179,8 @@ func TestRotation(t *testing.T) {
 	until := noon.Add(time.Hour)
 	f := func(key string, now time.Time, want error) {
 		t.Helper()
-		e, err := tt.table.Lookup(key, now)
-		if !errors.Is(err, want) || (e == nil) != errors.Is(want, ErrUnknown) || e != nil && e.KeyID != "ak_1" {
+		_, e, err := tt.table.Lookup(key, now)
+		if !errors.Is(err, want) || (e == nil) != errors.Is(want, ErrUnknown) || e != nil && e.Record.ID != "ak_1" {
 			t.Errorf("%v, %v; want %v", e, err, want)
 		}
 	}
@@ -222,7 +225,7 @@ func TestRotationTakesNoOtherKey(t *testing.T) {
 		if err := tt.apply(r); err == nil {
 			t.Errorf("%s: applied", name)
 		}
-		if e, err := tt.table.Lookup(other, noon); err != nil || e.KeyID != "ak_2" {
+		if e, _, err := tt.table.Lookup(other, noon); err != nil || e.KeyID != "ak_2" {
 			t.Errorf("%s: the other key is %v, %v", name, e, err)
 		}
 	}
@@ -283,17 +286,23 @@ func TestList(t *testing.T) {
 	add("ak_b", "acme", 2)
 	add("ak_a", "acme", 2)
 	add("ak_d", "other", 0)
-	ids := func(tenant schema.Tenant) string {
+	ids := func(list []*Entry) string {
 		var ids []string
-		for _, e := range tt.table.List(tenant) {
-			ids = append(ids, e.KeyID)
+		for _, e := range list {
+			ids = append(ids, e.Record.ID)
 		}
 		return strings.Join(ids, " ")
 	}
-	for tenant, want := range map[schema.Tenant]string{"acme": "ak_c ak_a ak_b", "other": "ak_d", "": "ak_d ak_c ak_a ak_b", "none": ""} {
-		if got := ids(tenant); got != want {
+	for tenant, want := range map[schema.Tenant]string{"acme": "ak_c ak_a ak_b", "other": "ak_d", "": "", "none": ""} {
+		if got := ids(tt.table.List(Tenant{tenant})); got != want {
 			t.Errorf("List(%q) = %s, want %s", tenant, got, want)
 		}
+	}
+	if got, want := ids(tt.table.All()), "ak_d ak_c ak_a ak_b"; got != want {
+		t.Errorf("All() = %s, want %s", got, want)
+	}
+	if tt.table.Own(Tenant{"acme"}, "ak_a") == nil || tt.table.Own(Tenant{"acme"}, "ak_d") != nil || tt.table.Own(Tenant{}, "ak_a") != nil {
+		t.Error("Own does not tell whose API keys are whose")
 	}
 }
 
@@ -312,7 +321,7 @@ func TestLookupWhileApplying(t *testing.T) {
 					return
 				default:
 				}
-				if _, err := tt.table.Lookup(known, noon); err != nil {
+				if _, _, err := tt.table.Lookup(known, noon); err != nil {
 					t.Errorf("Lookup: %v", err)
 					return
 				}
@@ -324,13 +333,13 @@ func TestLookupWhileApplying(t *testing.T) {
 		keys = append(keys, NewKey(rand.Reader))
 		tt.mustApply(tt.record(fmt.Sprintf("ak_%d", i), keys[i], nil))
 		if i%100 == 0 {
-			tt.table.List("acme")
+			tt.table.List(Tenant{"acme"})
 		}
 	}
 	close(done)
 	wg.Wait()
 	for i, key := range keys {
-		if e, err := tt.table.Lookup(key, noon); err != nil || e.KeyID != fmt.Sprintf("ak_%d", i) {
+		if e, _, err := tt.table.Lookup(key, noon); err != nil || e.KeyID != fmt.Sprintf("ak_%d", i) {
 			t.Fatalf("key %d: %v, %v", i, e, err)
 		}
 	}
@@ -367,7 +376,7 @@ func BenchmarkTable(b *testing.B) {
 		table := fill(b)
 		b.ReportAllocs()
 		for b.Loop() {
-			if _, err := table.Lookup(last, noon); err != nil {
+			if _, _, err := table.Lookup(last, noon); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -55,18 +55,24 @@ func (t *Table) signTicket(raw []byte) []byte {
 	return d[:ticketMAC]
 }
 
-// LookupTicket finds the API key of a ticket that has not ended. That the ticket is used for the first time is the caller's
-// to find out. The error is [ErrUnknown], for whatever is no ticket of ours, or one that wraps [ErrRefused].
-func (t *Table) LookupTicket(text string, now time.Time) (Ticket, *Entry, error) {
+// LookupTicket is [Table.Lookup] for a ticket that has not ended and that use has used for the first time. The error is
+// [ErrUnknown], for whatever is no ticket of ours, one that wraps [ErrRefused], or use's.
+func (t *Table) LookupTicket(text string, now time.Time, use func(Ticket) error) (*Identity, *Entry, error) {
 	ticket, ok := t.readTicket(text)
 	if !ok || schema.MillisOf(now) >= ticket.Ends {
-		return Ticket{}, nil, ErrUnknown
+		return nil, nil, ErrUnknown
 	}
 	e := t.Get(ticket.KeyID)
 	if e == nil {
-		return Ticket{}, nil, ErrUnknown
+		return nil, nil, ErrUnknown
 	}
-	return ticket, e, e.usable(now)
+	if err := e.usable(now); err != nil {
+		return nil, e, err
+	}
+	if err := use(ticket); err != nil {
+		return nil, nil, err
+	}
+	return &e.identity, e, nil
 }
 
 func (t *Table) readTicket(text string) (Ticket, bool) {

@@ -79,7 +79,7 @@ func (a *accessLog) write(fctx *fasthttp.RequestCtx, r *request, took time.Durat
 		zap.Stringer("remote", fctx.RemoteAddr()),
 	)
 	if r.entry != nil {
-		fields = append(fields, zap.String("tenant", string(r.entry.Tenant)), zap.String("api_key", r.entry.KeyID))
+		fields = append(fields, zap.String("tenant", string(r.entry.Record.Tenant)), zap.String("api_key", r.entry.Record.ID))
 	}
 	if r.failure != nil {
 		fields = append(fields, zap.String("code", r.failure.Code), zap.String("message", r.failure.Message))

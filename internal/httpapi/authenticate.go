@@ -32,7 +32,7 @@ func Authenticate(table *auth.Table, take auth.TakeFunc, now func() time.Time) *
 // refused one, was presented is remembered for Require, because it matters only to routes that want a key.
 func (a *Authenticator) open(fctx *fasthttp.RequestCtx, r *request, presented string) error {
 	r.auth = a
-	r.entry, r.authErr = a.table.Lookup(presented, a.now())
+	r.identity, r.entry, r.authErr = a.table.Lookup(presented, a.now())
 	return a.charge(fctx, r)
 }
 
@@ -41,7 +41,7 @@ func (a *Authenticator) charge(fctx *fasthttp.RequestCtx, r *request) error {
 	if r.authErr != nil {
 		return nil //nolint:nilerr // Require answers it, where the route wants a key
 	}
-	d := a.take(r.entry.KeyID, r.entry.RateLimit, 1, a.now())
+	d := a.take(r.identity.KeyID, r.identity.RateLimit, 1, a.now())
 	setLimitHeaders(&fctx.Response.Header, d)
 	if !d.Allowed {
 		return rateLimited(d)
@@ -56,7 +56,7 @@ func Charge(c *fiber.Ctx, n int) error {
 		return nil
 	}
 	r := requestOf(c.Context())
-	d := r.auth.take(r.entry.KeyID, r.entry.RateLimit, n, r.auth.now())
+	d := r.auth.take(r.identity.KeyID, r.identity.RateLimit, n, r.auth.now())
 	setLimitHeaders(&c.Response().Header, d)
 	if !d.Allowed {
 		return rateLimited(d)
@@ -106,9 +106,9 @@ func Require(scope string) fiber.Handler {
 	return func(c *fiber.Ctx) error {
 		r := requestOf(c.Context())
 		switch {
-		case r.authErr != nil || r.entry == nil:
+		case r.identity == nil:
 			return keyError(r.authErr)
-		case !r.entry.Allows(scope):
+		case !r.identity.Allows(scope):
 			return InsufficientScope(scope)
 		}
 		if scope != auth.ScopeIngest && writes(c) {

@@ -143,7 +143,7 @@ func TestIdentityAndRequestID(t *testing.T) {
 	if strings.Join(ids, " ") != "first second" {
 		t.Errorf("ids %q", ids)
 	}
-	if identities[0].Tenant != "acme" || identities[0].KeyID != "ak_full" || identities[1].RateLimit != 100 {
+	if identities[0].Tenant.Name() != "acme" || identities[0].KeyID != "ak_full" || identities[1].RateLimit != 100 {
 		t.Errorf("identities %+v", identities)
 	}
 }

@@ -107,7 +107,7 @@ func (s *Server) refuseBody(c *conn, h *fasthttp.RequestHeader, n int64) *Error 
 	}
 	if n > smallBody && s.cfg.Auth != nil {
 		key, _ := s.presented(h)
-		if _, err := s.cfg.Auth.table.Lookup(key, s.cfg.Auth.now()); err != nil {
+		if _, _, err := s.cfg.Auth.table.Lookup(key, s.cfg.Auth.now()); err != nil {
 			return keyError(err)
 		}
 	}

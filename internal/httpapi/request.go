@@ -21,12 +21,13 @@ type request struct {
 	id    string
 	start time.Time
 	route string // the pattern that matched, e.g. /api/events/{id}; "" for none
-	// entry is the API key, nil when authErr is not.
-	entry   *auth.Entry
-	auth    *Authenticator // that identified it
-	authErr error
-	failure *Error       // what the answer says, nil for a success
-	refuse  func() error // the server's: see Config
+	// identity is who sent it, nil when authErr is not; entry is the API key, also one that opens nothing.
+	identity *auth.Identity
+	entry    *auth.Entry
+	auth     *Authenticator // that identified it
+	authErr  error
+	failure  *Error       // what the answer says, nil for a success
+	refuse   func() error // the server's: see Config
 }
 
 // requestKey is the user value under which a request hangs on its context.
@@ -46,20 +47,14 @@ func RequestID(c *fiber.Ctx) string { return requestOf(c.Context()).id }
 // IdentityOf returns who sent the request. It is for handlers behind [Require]; it panics elsewhere.
 func IdentityOf(c *fiber.Ctx) auth.Identity {
 	r := requestOf(c.Context())
-	if r.entry == nil || r.authErr != nil {
+	if r.identity == nil {
 		panic("BUG: IdentityOf in a handler without Require")
 	}
-	return r.entry.Identity
+	return *r.identity
 }
 
-// SenderOf returns whose API key was sent, also where it opens nothing, false where it is none that exists.
-func SenderOf(c *fiber.Ctx) (auth.Identity, bool) {
-	r := requestOf(c.Context())
-	if r.entry == nil {
-		return auth.Identity{}, false
-	}
-	return r.entry.Identity, true
-}
+// SenderOf returns which API key was sent, also where it opens nothing; nil where it is none that exists.
+func SenderOf(c *fiber.Ctx) *auth.Entry { return requestOf(c.Context()).entry }
 
 // requestID takes the client's id when it is 1 to 128 of letters, digits and -_.:~+/=@, else makes a UUIDv7. So a log
 // line cannot be forged through it.

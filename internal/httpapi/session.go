@@ -137,7 +137,7 @@ func signInAddress(fctx *fasthttp.RequestCtx) string {
 
 // showSession is GET /api/session: who the sender is, whatever its scopes.
 func (s *Server) showSession(c *fiber.Ctx) error {
-	if r := requestOf(c.Context()); r.authErr != nil || r.entry == nil {
+	if r := requestOf(c.Context()); r.identity == nil {
 		return keyError(r.authErr)
 	}
 	if err := NoParams(c); err != nil {
@@ -156,7 +156,7 @@ func (s *Server) answerSession(c *fiber.Ctx, status int) error {
 		Name      string   `json:"name"`
 		Scopes    []string `json:"scopes"`
 		RateLimit int      `json:"rate_limit"`
-	}{true, string(id.Tenant), id.KeyID, id.Name, append([]string{}, id.Scopes...), id.RateLimit})
+	}{true, id.Tenant.String(), id.KeyID, id.Name, append([]string{}, id.Scopes...), id.RateLimit})
 }
 
 // signOut is DELETE /api/session: it takes the cookie away. The API key stays what it is.
@@ -192,19 +192,17 @@ func overTLS(fctx *fasthttp.RequestCtx) bool {
 func (s *Server) useTicket(fctx *fasthttp.RequestCtx, r *request, text string) error {
 	a := s.cfg.Auth
 	r.auth = a
-	ticket, e, err := a.table.LookupTicket(text, a.now())
-	if err == nil {
-		err = s.cfg.UseTicket(ticket)
-	}
+	var err error
+	r.identity, r.entry, err = a.table.LookupTicket(text, a.now(), s.cfg.UseTicket)
 	switch {
 	case errors.Is(err, auth.ErrTicketUsed):
-		err, e = auth.ErrUnknown, nil
+		err = auth.ErrUnknown
 	case err != nil && !errors.Is(err, auth.ErrUnknown) && !errors.Is(err, auth.ErrRefused):
 		failure := Unavailable(CodeUnavailable, "The log does not answer; the ticket may be used. Make another one.", 1)
 		failure.Cause = err
 		return failure
 	}
-	r.entry, r.authErr = e, err
+	r.authErr = err
 	return a.charge(fctx, r)
 }
 
