@@ -153,13 +153,8 @@ func givesAll(a []size) size {
 	return all
 }
 
-var builtinCosts = map[string]builtinCost{
+var builtinCosts = withScalars(map[string]builtinCost{
 	"len":         {50, 1, nsWalk, givesScalar},
-	"type":        {50, 0, 0, givesScalar},
-	"abs":         {50, 0, 0, givesScalar},
-	"ceil":        {50, 0, 0, givesScalar},
-	"floor":       {50, 0, 0, givesScalar},
-	"round":       {50, 0, 0, givesScalar},
 	"int":         {100, 2, 0, givesScalar},
 	"float":       {40_000, 3, 0, givesScalar},
 	"string":      {500, 0, 0, func(a []size) size { return larger(givesText(a), scalar) }},
@@ -188,14 +183,17 @@ var builtinCosts = map[string]builtinCost{
 	"flatten":     {500, 0, 25, givesList},
 	"mean":        {500, 0, nsNumbers, givesScalar},
 	"median":      {500, 0, 2 * nsNumbers, givesScalar},
-	"bitand":      {50, 0, 0, givesScalar},
-	"bitor":       {50, 0, 0, givesScalar},
-	"bitxor":      {50, 0, 0, givesScalar},
-	"bitnand":     {50, 0, 0, givesScalar},
-	"bitnot":      {50, 0, 0, givesScalar},
-	"bitshl":      {50, 0, 0, givesScalar},
-	"bitshr":      {50, 0, 0, givesScalar},
-	"bitushr":     {50, 0, 0, givesScalar},
+},
+	"type", "abs", "ceil", "floor", "round",
+	"bitand", "bitor", "bitxor", "bitnand", "bitnot", "bitshl", "bitshr", "bitushr",
+)
+
+// withScalars adds the builtins that look at no byte of a text, a list or an object.
+func withScalars(costs map[string]builtinCost, names ...string) map[string]builtinCost {
+	for _, name := range names {
+		costs[name] = builtinCost{call: 50, gives: givesScalar}
+	}
+	return costs
 }
 
 // spendBuiltin adds what a call of a builtin takes, and returns the size of what it gives.
