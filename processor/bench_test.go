@@ -115,6 +115,9 @@ func (l *loop) run(b *testing.B, batch []byte) int {
 	if err != nil || n != len(l.records) {
 		b.Fatal(n, err)
 	}
+	verdict.Counts = l.part.counts
+	l.part.judge.Tell(&verdict, maxCountsBytes, nil)
+	l.part.counts = verdict.Counts
 	l.part.value = verdict.AppendValue(l.part.value[:0])
 	if l.judged += n; l.judged%benchCut == 0 {
 		l.body, _ = l.part.judge.AppendChanges(l.body[:0])

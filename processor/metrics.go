@@ -15,6 +15,7 @@ type metrics struct {
 	hits        *prometheus.CounterVec
 	shadowHits  *prometheus.CounterVec
 	ruleErrors  *prometheus.CounterVec
+	rules       *ruleMetrics
 	lag         *prometheus.GaugeVec
 	keys        *prometheus.GaugeVec
 	reach       *prometheus.GaugeVec
@@ -57,6 +58,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		Name: "keypulse_processor_checkpoint_seconds", Help: "How long writing a cut of a checkpoint took; no event waits for it.",
 		Buckets: prometheus.ExponentialBuckets(0.001, 2, 14),
 	})
+	m.rules = newRuleMetrics(r)
 	m.checkpointBytes = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "keypulse_processor_checkpoint_bytes_total", Help: "Bytes of checkpoints written.",
 	})

@@ -17,8 +17,12 @@ import (
 	"keypulse/schema"
 )
 
-// maxVerdictBytes is about how large a verdict may grow before the chunk is cut; far below what the topic accepts.
-const maxVerdictBytes = 1 << 20
+const (
+	// maxVerdictBytes is about how large a verdict may grow before the chunk is cut; far below what the topic accepts.
+	maxVerdictBytes = 1 << 20
+	// maxCountsBytes is how much of a verdict rules' counts may be. More than a chunk has changed are there after a replay.
+	maxCountsBytes = 2 << 20
+)
 
 // partition is one partition of one generation: its reader, its judge and its place in the log. Its state lives exactly
 // as long as the generation.
@@ -37,9 +41,10 @@ type partition struct {
 	caughtUp *atomic.Bool
 	metrics  *metrics
 	log      *zap.Logger
-	event    schema.Event // the one being judged; its strings alias what was fetched
-	value    []byte       // of the last verdict, for reuse
-	reported judge.Counts // to metrics
+	event    schema.Event        // the one being judged; its strings alias what was fetched
+	counts   []schema.RuleCounts // of the last verdict, for reuse
+	value    []byte              // of the last verdict, for reuse
+	reported judge.Counts        // to metrics
 }
 
 // openPartition finds the watermark of a partition whose state is restored in its verdicts.
@@ -182,7 +187,7 @@ func (p *partition) belowWatermark(records []broker.Record) []broker.Record {
 // judgeChunk judges as many records as fit one verdict, and says how many.
 func (p *partition) judgeChunk(ctx context.Context, records []broker.Record) (schema.Verdict, int, error) {
 	verdict := schema.Verdict{From: records[0].Offset, To: records[0].Offset, LogTime: p.judge.LogTime()}
-	size := 0
+	size := -p.judge.UntoldBytes()
 	for i := range records {
 		r := &records[i]
 		e := &p.event
@@ -200,11 +205,11 @@ func (p *partition) judgeChunk(ctx context.Context, records []broker.Record) (sc
 		}
 		x, exceptional := p.judge.Event(r.Offset, e)
 		verdict.To = r.Offset + 1
-		if !exceptional {
-			continue
+		if exceptional {
+			verdict.Exceptions = append(verdict.Exceptions, x)
+			size += sizeOf(&x)
 		}
-		verdict.Exceptions = append(verdict.Exceptions, x)
-		if size += sizeOf(&x); size >= maxVerdictBytes {
+		if size+p.judge.UntoldBytes() >= maxVerdictBytes {
 			return verdict, i + 1, nil
 		}
 	}
@@ -226,6 +231,9 @@ func (p *partition) write(ctx context.Context, v schema.Verdict) error {
 	if v.To <= p.judged {
 		return nil
 	}
+	v.Counts = p.counts
+	p.judge.Tell(&v, maxCountsBytes, p.metrics.told)
+	p.counts = v.Counts
 	p.value = v.AppendValue(p.value[:0])
 	record := broker.Record{Value: p.value, Time: schema.MillisOf(time.Now())}
 	// Whether or not a try has put it there already: readers skip a verdict that they have seen.

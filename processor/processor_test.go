@@ -21,6 +21,7 @@ import (
 	"keypulse/internal/broker/brokertest"
 	"keypulse/processor"
 	"keypulse/rules"
+	"keypulse/rules/rulestest"
 	"keypulse/schema"
 )
 
@@ -30,6 +31,7 @@ const partitions = 3
 const childBroker = "KEYPULSE_TEST_PROCESSOR_BROKER"
 
 func TestMain(m *testing.M) {
+	rulestest.Break("broken", func(e *schema.Event) bool { return e.Severity == schema.Critical })
 	if addr := os.Getenv(childBroker); addr != "" {
 		fmt.Fprintln(os.Stderr, runChild(addr))
 		os.Exit(1)
@@ -98,10 +100,14 @@ type history struct {
 	rev    int64
 	now    schema.Millis
 	ends   [partitions]int64
+	wrote  [partitions][]wrote
 	count  atomic.Int64 // of events
 	mark   int64        // write calls marked once when so many events are there
 	marked func()
 }
+
+// wrote is what an event lets rules do: hit the rule in shadow mode, and break the one that is broken.
+type wrote struct{ export, critical bool }
 
 func newHistory(t testing.TB, c *broker.Client) *history {
 	h := &history{t: t, random: rand.New(rand.NewPCG(7, 7)), c: c, now: 1_775_392_440_000}
@@ -112,11 +118,21 @@ func newHistory(t testing.TB, c *broker.Client) *history {
 	return h
 }
 
-// rule writes a version of a rule.
+// rule writes a version of a rule. With burst come two others: one in shadow mode, and one that fails for critical events and
+// never holds.
 func (h *history) rule(id, when string, version int64, dedup time.Duration) {
 	h.t.Helper()
-	text := fmt.Sprintf(`{"id":%q,"name":"rule %s","when":%q,"severity":"critical","score":%d,"dedup":%q,"message":"{{key_id}} {{count(\"1m\")}}"}`,
-		id, id, when, 10*version, dedup)
+	h.ruleIn(rules.Live, id, when, version, dedup)
+	if id == "burst" {
+		h.ruleIn(rules.Shadow, "quiet", `event_type == "export"`, version, 0)
+		h.ruleIn(rules.Live, "broken", `count("10s") < 0`, version, 0)
+	}
+}
+
+func (h *history) ruleIn(mode rules.Mode, id, when string, version int64, dedup time.Duration) {
+	h.t.Helper()
+	text := fmt.Sprintf(`{"id":%q,"name":"rule %s","when":%q,"severity":"critical","score":%d,"dedup":%q,"mode":%q,"message":"{{key_id}} {{count(\"1m\")}}"}`,
+		id, id, when, 10*version, dedup, mode)
 	value, err := json.Marshal(schema.RuleRecord{Tenant: "demo", ID: id, Version: version, Rule: json.RawMessage(text), By: "test", At: h.now})
 	if err != nil {
 		h.t.Fatal(err)
@@ -141,6 +157,7 @@ func (h *history) write(n int) {
 				Severity: schema.Severity(1 + h.random.IntN(3)), RulesRev: h.rev, CreatedAt: h.now - schema.Millis(h.random.IntN(3000)),
 				EventID: fmt.Sprint("id-", h.random.IntN(100)), OwnID: h.random.IntN(10) == 0,
 			}
+			h.wrote[p] = append(h.wrote[p], wrote{export: e.Type == "export", critical: e.Severity == schema.Critical})
 			batch[i] = broker.Record{Key: schema.RecordKey(e.Tenant, e.KeyID), Value: e.AppendValue(nil), Time: e.CreatedAt}
 		}
 		if _, err := h.events[p].Records(context.Background(), batch...); err != nil {
@@ -208,13 +225,42 @@ func (h *history) judged() (n int64) {
 	return n
 }
 
-// verdicts waits until a partition is judged and returns its exceptions. Chunk borders are nobody's business, but every
-// offset must be judged once.
-func (h *history) verdicts(p int32) []schema.Exception {
+// found is what the verdicts of a partition say: the exceptions, and the last counts of each version of each rule.
+type found struct {
+	exceptions []schema.Exception
+	counts     map[ruleVersion]schema.RuleCounts
+}
+
+type ruleVersion struct {
+	rule    string
+	version int64
+}
+
+// sum adds up the counts of all versions of a rule.
+func (f found) sum(rule string) (sum schema.RuleCounts) {
+	for _, c := range f.counts {
+		if c.RuleID == rule {
+			sum.Hits, sum.Shadow, sum.Errors = sum.Hits+c.Hits, sum.Shadow+c.Shadow, sum.Errors+c.Errors
+		}
+	}
+	return sum
+}
+
+// total adds up the counts of all rules.
+func (f found) total() (n int64) {
+	for _, c := range f.counts {
+		n += c.Hits + c.Shadow + c.Errors
+	}
+	return n
+}
+
+// verdicts waits until a partition is judged and returns what was found. Chunk borders are nobody's business, but every
+// offset must be judged once, and the counts told so far must be all.
+func (h *history) verdicts(p int32) found {
 	h.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
-	var all []schema.Exception
+	all := found{counts: map[ruleVersion]schema.RuleCounts{}}
 	next := int64(0)
 	for r := h.c.NewReader(schema.TopicVerdicts, p, 0); next < h.ends[p]; {
 		records, err := r.Fetch(ctx)
@@ -231,15 +277,59 @@ func (h *history) verdicts(p int32) []schema.Exception {
 			}
 			for _, x := range v.Exceptions {
 				if x.Offset >= next {
-					all = append(all, x)
-				} else if !contains(all, x) {
+					all.exceptions = append(all.exceptions, x)
+				} else if !contains(all.exceptions, x) {
 					h.t.Errorf("partition %d offset %d: judged again, otherwise: %+v", p, x.Offset, x)
 				}
 			}
-			next = max(next, v.To)
+			if v.To <= next {
+				continue
+			}
+			for _, c := range v.Counts {
+				all.counts[ruleVersion{c.RuleID, c.Version}] = c
+			}
+			if v.Counted != all.total() {
+				h.t.Errorf("partition %d: up to offset %d the counts add up to %d, the verdict says %d", p, v.To, all.total(), v.Counted)
+			}
+			next = v.To
 		}
 	}
 	return all
+}
+
+// recount compares the counts with what the events and the exceptions say.
+func (h *history) recount(p int32, f found) {
+	h.t.Helper()
+	duplicate, hits, ruleOf := map[int64]bool{}, map[string]int64{}, map[string]string{}
+	for _, x := range f.exceptions {
+		duplicate[x.Offset] = x.DuplicateOf != 0
+		for _, a := range x.Alerts {
+			ruleOf[a.ID] = a.RuleID
+			hits[a.RuleID]++
+		}
+		for _, hit := range x.Hits {
+			hits[ruleOf[hit.AlertID]]++
+		}
+	}
+	var exports, critical int64
+	for offset, w := range h.wrote[p] {
+		if !duplicate[int64(offset)] {
+			exports += map[bool]int64{true: 1}[w.export]
+			critical += map[bool]int64{true: 1}[w.critical]
+		}
+	}
+	for rule, want := range map[string]schema.RuleCounts{
+		"burst": {Hits: hits["burst"]}, "busy": {Hits: hits["busy"]}, "quiet": {Shadow: exports}, "broken": {Errors: critical},
+	} {
+		if got := f.sum(rule); got != want {
+			h.t.Errorf("partition %d: %s has the counts %+v, want %+v", p, rule, got, want)
+		}
+	}
+	for _, c := range f.counts {
+		if (c.Errors > 0) != (c.LastError.Message == "when: broken by a test" && c.LastError.EventID > 0 && c.LastError.At > 0) {
+			h.t.Errorf("partition %d: the last error of %+v", p, c)
+		}
+	}
 }
 
 func contains(all []schema.Exception, x schema.Exception) bool {
@@ -252,23 +342,24 @@ func contains(all []schema.Exception, x schema.Exception) bool {
 }
 
 // undisturbed is what one processor finds that nothing happens to.
-func undisturbed(t *testing.T, events int) [partitions][]schema.Exception {
+func undisturbed(t *testing.T, events int) [partitions]found {
 	t.Helper()
 	return undisturbedBy(t, func(h *history) { h.writeAll(events) })
 }
 
-func undisturbedBy(t *testing.T, write func(*history)) [partitions][]schema.Exception {
+func undisturbedBy(t *testing.T, write func(*history)) [partitions]found {
 	t.Helper()
 	c, log := brokertest.Start(t, partitions)
 	h := newHistory(t, c)
 	write(h)
 	stop := start(t, c, log)
 	defer stop()
-	var all [partitions][]schema.Exception
+	var all [partitions]found
 	alerts, hits, duplicates := 0, 0, 0
 	for p := range all {
 		all[p] = h.verdicts(int32(p))
-		for _, x := range all[p] {
+		h.recount(int32(p), all[p])
+		for _, x := range all[p].exceptions {
 			alerts += len(x.Alerts)
 			hits += len(x.Hits)
 			if x.DuplicateOf != 0 {
@@ -282,12 +373,15 @@ func undisturbedBy(t *testing.T, write func(*history)) [partitions][]schema.Exce
 	return all
 }
 
-func (h *history) compare(want [partitions][]schema.Exception) {
+func (h *history) compare(want [partitions]found) {
 	h.t.Helper()
 	for p := range want {
 		got := h.verdicts(int32(p))
-		if !reflect.DeepEqual(got, want[p]) {
-			h.t.Errorf("partition %d: %d exceptions, undisturbed %d; first difference: %s", p, len(got), len(want[p]), difference(got, want[p]))
+		if x, y := got.exceptions, want[p].exceptions; !reflect.DeepEqual(x, y) {
+			h.t.Errorf("partition %d: %d exceptions, undisturbed %d; first difference: %s", p, len(x), len(y), difference(x, y))
+		}
+		if !reflect.DeepEqual(got.counts, want[p].counts) {
+			h.t.Errorf("partition %d: rules' counts %+v, undisturbed %+v", p, got.counts, want[p].counts)
 		}
 	}
 }

@@ -2,26 +2,24 @@ package rules
 
 import (
 	"slices"
-	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
+	"keypulse/rules/internal/fault"
 	"keypulse/schema"
 )
 
-// Program is a rule that is ready to run. It is immutable, but for a counter, and may be used by any number of
-// goroutines at once.
+// Program is a rule that is ready to run. It is immutable and may be used by any number of goroutines at once.
 type Program struct {
 	// Version is the rule's version in a [Book], from 1; 0 for a program of no book.
 	Version int64
 
-	rule     Rule
-	when     func(*Scope) bool
-	message  []part
-	tables   tables
-	needs    needs
-	meter    meter
-	failures atomic.Uint64
+	rule    Rule
+	when    func(*Scope) bool
+	message []part
+	tables  tables
+	needs   needs
+	meter   meter
 }
 
 // Compile checks a rule, its fields and its expressions, and makes it ready to run. The error is [Errors], with
@@ -67,6 +65,15 @@ func (p *Program) compileWhen(errs *Errors) {
 		return
 	}
 	p.needs = needsOf(tree)
+	if fails := fault.Of(p.rule.ID); fails != nil { // in tests alone
+		when := p.when
+		p.when = func(s *Scope) bool {
+			if fails(s.event) {
+				panic("broken by a test")
+			}
+			return when(s)
+		}
+	}
 }
 
 // Rule returns the rule that was compiled.
@@ -87,24 +94,30 @@ func (p *Program) WorstBytes() int {
 // WorstTime is the most that the rule takes for one event, its aggregates and its message included: see [MaxTime].
 func (p *Program) WorstTime() time.Duration { return p.meter.time() }
 
-// Failures returns how often the rule failed while it ran: 0, unless KeyPulse has a bug.
-func (p *Program) Failures() uint64 { return p.failures.Load() }
-
-// Message returns the rule's message for an event for which it held, at most [MaxRendered] bytes. The values are
-// those that the event's windows gave for a set with the rule; with the zero Values all aggregates are empty.
+// Message returns the rule's message for an event for which it held, at most [MaxRendered] bytes; the rule's name when it
+// fails. The values are those that the event's windows gave for a set with the rule; with the zero Values all aggregates are
+// empty.
 func (p *Program) Message(e *schema.Event, values Values) (text string) {
+	s := p.bind(e, values)
 	defer func() {
-		if recover() != nil {
-			p.failures.Add(1)
+		if cause := recover(); cause != nil {
+			s.fail(p, "message", cause)
 			text = p.rule.Name
 		}
 	}()
-	return render(p.message, p.bind(e, values))
+	return render(p.message, s)
 }
 
-// ValuesJSON returns the rule's aggregates and their values as a JSON object, in the order of [Program.Aggregates].
-func (p *Program) ValuesJSON(values Values) []byte {
+// ValuesJSON returns the rule's aggregates and their values as a JSON object, in the order of [Program.Aggregates]; an empty one
+// when that fails.
+func (p *Program) ValuesJSON(values Values) (object []byte) {
 	s := p.bind(&schema.Event{}, values)
+	defer func() {
+		if cause := recover(); cause != nil {
+			s.fail(p, "values", cause)
+			object = []byte("{}")
+		}
+	}()
 	b := []byte{'{'}
 	for i, a := range p.tables.aggregates {
 		if i > 0 {

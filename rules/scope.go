@@ -25,6 +25,7 @@ type Scope struct {
 	types      recentTypes
 	candidates candidates
 	hits       []*Program
+	failures   []Failure // of the event
 }
 
 // cached is the value of a path of details in a round.
@@ -50,7 +51,7 @@ func (s *Scope) Begin(set *Set, e *schema.Event) Values {
 		s.paths = make([]cached, len(set.paths))
 	}
 	s.round++
-	s.created, s.lists = "", nil
+	s.created, s.lists, s.failures = "", nil, s.failures[:0]
 	return Values{s}
 }
 

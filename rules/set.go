@@ -92,6 +92,15 @@ func (s *Set) Programs() []*Program {
 	return list
 }
 
+// Program returns the enabled rule with an id, nil when there is none.
+func (s *Set) Program(id string) *Program {
+	i, ok := slices.BinarySearchFunc(s.rules, id, func(p boundProgram, id string) int { return strings.Compare(p.rule.ID, id) })
+	if !ok {
+		return nil
+	}
+	return s.rules[i].Program
+}
+
 // Len is the number of enabled rules.
 func (s *Set) Len() int { return len(s.rules) }
 
@@ -111,8 +120,8 @@ func (s *Set) begin(e *schema.Event) *Scope { return NewScope(nil).Begin(s, e).s
 
 // Eval judges an event: it evaluates the rules that can hold for it, in the order of their ids, and then calls hit
 // for each that holds. values are what [Scope.Begin] gave for this set and this event (package window does it); with
-// the zero Values all aggregates are empty. A rule that fails is counted, here and in [Program.Failures], and stops
-// no other.
+// the zero Values all aggregates are empty. A rule that fails is counted, and named by [Values.Failures], and stops no
+// other.
 func (s *Set) Eval(e *schema.Event, values Values, hit func(*Program)) (errs int) {
 	scope := values.scope
 	if scope == nil || scope.set != s {
@@ -135,8 +144,8 @@ func (s *Set) Eval(e *schema.Event, values Values, hit func(*Program)) (errs int
 // evalFrom evaluates the rules of list from next on until one fails, and returns where to go on.
 func (s *Set) evalFrom(scope *Scope, list []int32, next int) (after int, failed bool) {
 	defer func() {
-		if recover() != nil {
-			s.rules[list[next]].failures.Add(1)
+		if cause := recover(); cause != nil {
+			scope.fail(s.rules[list[next]].Program, "when", cause)
 			after, failed = next+1, true
 		}
 	}()
@@ -156,8 +165,8 @@ func (s *Set) Touched(values Values) []int32 {
 	return values.scope.find(findAggregates)
 }
 
-// Matches reports whether aggregate i counts the event.
-func (s *Set) Matches(i int, values Values) bool {
+// Matches reports whether aggregate i counts the event. When its where fails, it does not.
+func (s *Set) Matches(i int, values Values) (holds bool) {
 	a := s.aggregates[i]
 	if a.where == nil {
 		return true
@@ -166,13 +175,18 @@ func (s *Set) Matches(i int, values Values) bool {
 	scope := values.scope
 	bound := scope.bound
 	scope.bound = &s.bindings[i]
-	holds := a.where(scope)
-	scope.bound = bound
-	return holds
+	defer func() {
+		if scope.bound = bound; !holds {
+			if cause := recover(); cause != nil {
+				scope.failAll(i, cause)
+			}
+		}
+	}()
+	return a.where(scope)
 }
 
-// ValueOf returns what the event gives to aggregate i: nil for an aggregate without a value.
-func (s *Set) ValueOf(i int, values Values) Value {
+// ValueOf returns what the event gives to aggregate i: nil for an aggregate without a value, or whose value fails.
+func (s *Set) ValueOf(i int, values Values) (v Value) {
 	a := s.aggregates[i]
 	if a.value == nil {
 		return Value{}
@@ -180,7 +194,12 @@ func (s *Set) ValueOf(i int, values Values) Value {
 	scope := values.scope
 	bound := scope.bound
 	scope.bound = &s.bindings[i]
-	v := a.value(scope)
-	scope.bound = bound
-	return v
+	defer func() {
+		if scope.bound = bound; v.kind == KindNil {
+			if cause := recover(); cause != nil {
+				scope.failAll(i, cause)
+			}
+		}
+	}()
+	return a.value(scope)
 }

@@ -112,10 +112,57 @@ func TestFailingRuleStopsNoOther(t *testing.T) {
 	bad.when = func(*Scope) bool { panic("broken") }
 	s := NewSet([]*Program{mustCompile(t, ruleWhen("a", "true")), bad, mustCompile(t, ruleWhen("c", "true"))})
 	var list []*Program
-	errs := s.Eval(event(), Values{}, func(p *Program) { list = append(list, p) })
-	if errs != 1 || ids(list) != "a c" || bad.Failures() != 1 {
-		t.Errorf("%d errors, hits %s, %d failures", errs, ids(list), bad.Failures())
+	e := event()
+	values := NewScope(nil).Begin(s, e)
+	errs := s.Eval(e, values, func(p *Program) { list = append(list, p) })
+	if errs != 1 || ids(list) != "a c" {
+		t.Errorf("%d errors, hits %s", errs, ids(list))
 	}
+	if got := values.Failures(); len(got) != 1 || got[0] != (Failure{bad, "when: broken"}) {
+		t.Errorf("failures %+v", got)
+	}
+	if values = values.scope.Begin(s, e); len(values.Failures()) != 0 {
+		t.Error("a failure outlived its event")
+	}
+}
+
+// TestFailingPartsOfARule breaks what is evaluated outside of when, on purpose: the windows of an event, the message, the values.
+func TestFailingPartsOfARule(t *testing.T) {
+	r := ruleWhen("b", `sum("1m", details.n, event_type == "export") >= 0`)
+	r.Message = `{{count("1m")}}`
+	bad := mustCompile(t, r)
+	sharing, other := mustCompile(t, ruleWhen("c", r.When)), mustCompile(t, ruleWhen("d", `count("1m") >= 0`))
+	s, e := NewSet([]*Program{bad, sharing, other}), event()
+	values := NewScope(nil).Begin(s, e)
+	check := func(what string, want ...Failure) {
+		t.Helper()
+		if got := values.Failures(); !slices.Equal(got, want) {
+			t.Errorf("%s: failures %+v, want %+v", what, got, want)
+		}
+		values = values.scope.Begin(s, e)
+	}
+	panics := strings.Repeat("é", 200)
+	a := s.aggregates[0]
+	a.where = func(*Scope) bool { panic("where") }
+	if s.Matches(0, values) {
+		t.Error("an aggregate whose where fails matches")
+	}
+	check("where", Failure{bad, a.Text + ": where"}, Failure{sharing, a.Text + ": where"})
+	a.value = func(*Scope) Value { panic("value") }
+	if !s.ValueOf(0, values).IsNil() {
+		t.Error("an aggregate whose value fails has one")
+	}
+	check("value", Failure{bad, a.Text + ": value"}, Failure{sharing, a.Text + ": value"})
+	bad.message = []part{{value: func(*Scope) Value { panic(panics) }}}
+	if got := bad.Message(e, values); got != bad.rule.Name {
+		t.Errorf("message %q", got)
+	}
+	check("message", Failure{bad, "message: " + panics[:190]})
+	values.scope.aggregate = func(int) Value { panic("values") }
+	if got := string(bad.ValuesJSON(values)); got != "{}" {
+		t.Errorf("values %s", got)
+	}
+	check("values", Failure{bad, "values: values"})
 }
 
 func TestHitsMayPanic(t *testing.T) {

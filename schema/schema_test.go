@@ -44,7 +44,10 @@ func verdict() schema.Verdict {
 	return schema.Verdict{From: 10, To: 20, LogTime: 1_775_392_440_000, Exceptions: []schema.Exception{
 		{Offset: 12, Score: 70, Alerts: []schema.Alert{alert, {ID: "al_y"}}, Hits: []schema.Hit{{AlertID: "al_z", RaisedAt: 5, Hits: 7, At: 9}}},
 		{Offset: 19, Score: 40, DuplicateOf: 99, FirstAlerts: 2},
-	}}
+	}, Counts: []schema.RuleCounts{
+		{Tenant: "demo", RuleID: "a", Version: 3, Hits: 7, Errors: 2, LastError: schema.RuleError{EventID: 4821, At: 1_775_392_440_123, Message: "when: broken"}},
+		{Tenant: "demo", RuleID: "b", Version: 1, Shadow: 1 << 40},
+	}, Counted: 1<<40 + 9}
 }
 
 func TestEventRoundTrip(t *testing.T) {
@@ -62,6 +65,22 @@ func TestVerdictRoundTrip(t *testing.T) {
 		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("decoded %+v, %v; want %+v", got, err, want)
 		}
+	}
+}
+
+// TestVerdictsOfOlderVersions reads what was written before verdicts had counts, and has such a reader read the counts of today: a
+// node of either version goes on beside the other while an installation is upgraded.
+func TestVerdictsOfOlderVersions(t *testing.T) {
+	want := verdict()
+	want.Counts, want.Counted = nil, 0
+	old := want.AppendValue(nil)
+	got, err := schema.DecodeVerdict(old)
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("decoded %+v, %v; want %+v", got, err, want)
+	}
+	v := verdict()
+	if value := v.AppendValue(nil); !bytes.HasPrefix(value, old) { // what follows are fields that it passes over
+		t.Errorf("%x does not begin with %x", value, old)
 	}
 }
 

@@ -18,6 +18,11 @@ type Verdict struct {
 	// LogTime is the largest created_at below From in the partition; a row's log_time is the running maximum.
 	LogTime    Millis
 	Exceptions []Exception // by rising offset
+	// Counts are the rules whose counts have changed, as they are below To; some that have not may be among them.
+	Counts []RuleCounts
+	// Counted is the sum of hits, shadow hits and errors of all rules and their versions below To: the proof that no count
+	// is missing. 0: nothing has been counted, or the counts that this verdict could not hold follow with the next one.
+	Counted int64
 }
 
 // Exception is what the processor found about one event that is not ordinary.
@@ -59,6 +64,8 @@ const (
 	verdictTo         protowire.Number = 2
 	verdictLogTime    protowire.Number = 3
 	verdictExceptions protowire.Number = 4
+	verdictCounts     protowire.Number = 5
+	verdictCounted    protowire.Number = 6
 
 	exceptionOffset      protowire.Number = 1
 	exceptionScore       protowire.Number = 2
@@ -91,7 +98,10 @@ func (v *Verdict) AppendValue(b []byte) []byte {
 	for i := range v.Exceptions {
 		b = appendMessage(b, verdictExceptions, v.Exceptions[i].append)
 	}
-	return b
+	for i := range v.Counts {
+		b = appendMessage(b, verdictCounts, v.Counts[i].append)
+	}
+	return appendUint(b, verdictCounted, uint64(v.Counted))
 }
 
 func (x *Exception) append(b []byte) []byte {
@@ -144,6 +154,12 @@ func DecodeVerdict(b []byte) (Verdict, error) {
 			x, err := decodeException(f.bytes)
 			v.Exceptions = append(v.Exceptions, x)
 			inner = errors.Join(inner, err)
+		case verdictCounts:
+			c, err := decodeRuleCounts(f.bytes)
+			v.Counts = append(v.Counts, c)
+			inner = errors.Join(inner, err)
+		case verdictCounted:
+			v.Counted = int64(f.uint)
 		}
 	})
 	if err = errors.Join(err, inner); err != nil {

@@ -5,6 +5,7 @@ import (
 
 	"keypulse/processor/alert"
 	"keypulse/processor/dedup"
+	"keypulse/processor/tally"
 	"keypulse/processor/window"
 	"keypulse/rules"
 	"keypulse/schema"
@@ -38,13 +39,20 @@ type Judge struct {
 	windows *window.Store
 	alerts  *alert.Tracker
 	seen    *dedup.Seen
-	rev     int64                        // the largest rules_rev so far
-	sets    map[schema.Tenant]*rules.Set // in force at rev
-	logTime schema.Millis                // the largest created_at so far
+	tally   *tally.Tally
+	rev     int64                     // the largest rules_rev so far
+	inForce map[schema.Tenant]inForce // at rev
+	logTime schema.Millis             // the largest created_at so far
 
 	counts     Counts
 	room       int  // of alertBytes, for the event at hand
 	passBegins bool // the next changes begin a pass over everything: see AppendChanges
+}
+
+// inForce is the rules of a tenant and their counts.
+type inForce struct {
+	set    *rules.Set
+	counts *tally.Tenant
 }
 
 // Counts are what a judge has done so far, for metrics.
@@ -59,7 +67,8 @@ func New(c Config) *Judge {
 		windows:    window.New(window.Config{KeysPerTenant: c.KeysPerTenant, TrackChanges: true}),
 		alerts:     alert.NewTracker(alert.Config{}),
 		seen:       dedup.New(dedup.Config{}),
-		sets:       map[schema.Tenant]*rules.Set{},
+		tally:      tally.New(),
+		inForce:    map[schema.Tenant]inForce{},
 		passBegins: true,
 	}
 }
@@ -92,17 +101,22 @@ func (j *Judge) Reach() schema.Millis { return j.seen.Reach(j.logTime) }
 func (j *Judge) advance(rev int64) {
 	if rev > j.rev {
 		j.rev = rev
-		clear(j.sets)
+		clear(j.inForce)
 	}
 }
 
-func (j *Judge) set(tenant schema.Tenant) *rules.Set {
-	set := j.sets[tenant]
-	if set == nil {
-		set = j.book.At(tenant, j.rev)
-		j.sets[schema.Tenant(strings.Clone(string(tenant)))] = set
+// rules returns what is in force for a tenant. Counts of older versions are forgotten when that has changed.
+func (j *Judge) rules(tenant schema.Tenant) inForce {
+	now, ok := j.inForce[tenant]
+	if !ok {
+		now = inForce{j.book.At(tenant, j.rev), j.tally.Tenant(tenant)}
+		now.counts.Keep(func(id string, version int64) bool {
+			p := now.set.Program(id)
+			return p != nil && p.Version == version
+		})
+		j.inForce[schema.Tenant(strings.Clone(string(tenant)))] = now
 	}
-	return set
+	return now
 }
 
 // Event judges the event at an offset, whose strings may alias a buffer: what is kept of them is cloned. An ordinary one (its severity's
@@ -119,23 +133,42 @@ func (j *Judge) Event(offset int64, e *schema.Event) (x schema.Exception, except
 			DuplicateOf: schema.EventID(j.base, first.Offset, j.partition),
 		}, true
 	}
-	set := j.set(e.Tenant)
-	at, values := j.windows.Observe(set, e)
+	now := j.rules(e.Tenant)
+	at, values := j.windows.Observe(now.set, e)
 	x = schema.Exception{Offset: offset, Score: e.Severity.BaseScore()}
 	j.room = alertBytes
 	id := schema.EventID(j.base, offset, j.partition)
-	failed := set.Eval(e, values, func(p *rules.Program) {
+	now.set.Eval(e, values, func(p *rules.Program) {
 		rule := p.Rule()
 		if rule.Mode == rules.Shadow {
 			j.counts.ShadowHits++
+			now.counts.Shadow(rule.ID, p.Version)
 			return
 		}
+		now.counts.Hit(rule.ID, p.Version)
 		x.Score = min(x.Score+rule.Score, schema.MaxScore)
 		j.hit(&x, p, id, at, e, values)
 	})
-	j.counts.RuleErrors += uint64(failed)
+	for _, f := range values.Failures() {
+		if now.counts.Fail(f.Program.Rule().ID, f.Program.Version, schema.RuleError{EventID: id, At: e.CreatedAt, Message: f.Message}) {
+			j.counts.RuleErrors++
+		}
+	}
 	j.seen.Judged(len(x.Alerts), x.Score)
 	return x, x.Score != e.Severity.BaseScore() || len(x.Alerts)+len(x.Hits) > 0
+}
+
+// UntoldBytes is about how much [Judge.Tell] would put into a verdict.
+func (j *Judge) UntoldBytes() int { return j.tally.UntoldBytes() }
+
+// Tell puts what has been counted since the last call into a verdict about events up to now, as far as it fits limit bytes: the
+// rest comes with the next one. told, if it is not nil, sees each rule's counts as they were and as they are. The caller drops
+// no verdict that it was told.
+func (j *Judge) Tell(v *schema.Verdict, limit int, told func(before, now *schema.RuleCounts)) {
+	var all bool
+	if v.Counts, all = j.tally.Take(v.Counts[:0], limit, told); all {
+		v.Counted = j.tally.Total()
+	}
 }
 
 // tick counts an event and, at some counts, forgets old alerts.
