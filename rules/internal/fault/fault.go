@@ -12,8 +12,7 @@ import (
 )
 
 var (
-	mu sync.Mutex
-	// guards the following
+	mu     sync.Mutex // guards faults
 	faults = map[string]func(*schema.Event) bool{}
 )
 
