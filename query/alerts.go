@@ -34,7 +34,7 @@ ORDER BY raised_at DESC, id DESC`
 // alertStates are the states of an alert, as the API names them.
 var alertStates = []string{string(schema.AlertOpen), string(schema.AlertAcked), string(schema.AlertResolved)}
 
-var alertParams = []string{"rule", "key_id", "state", "severity", "since", "until", "limit", "cursor"}
+var alertParams = []string{"rule", "key_id", "state", "severity", "since", "until", "event_id", "limit", "cursor"}
 
 // errNoAlert is also the answer for the alert of another tenant.
 var errNoAlert = httpapi.NotFound("There is no alert with this id.")
@@ -86,6 +86,10 @@ func alertsWhere(tenant auth.Tenant, p *params, actions actionsView) *where {
 	if severity, ok := p.severity("severity"); ok {
 		w.and("severity = {severity:UInt8}")
 		w.bind("severity", int(severity))
+	}
+	if event, ok := p.integer("event_id", 1, schema.MaxID); ok {
+		w.and("id IN (SELECT id FROM alerts WHERE tenant = {tenant:String} AND (event_id = {event:UInt64} OR last_event_id = {event:UInt64}))")
+		w.bind("event", event)
 	}
 	w.between(p, "raised_at")
 	if at, ok := p.cursor(listAlerts); ok {

@@ -55,7 +55,7 @@ FROM (
 ORDER BY whole, key_id`
 )
 
-var keyParams = []string{"status", "q", "limit", "cursor"}
+var keyParams = []string{"status", "q", "limit", "cursor", "activity"}
 
 // listKeys is GET /api/keys: by name, which is the key_id until a key is given one, in the order of its bytes. With a
 // limit it is a page, without one it is every key, streamed.
@@ -66,6 +66,10 @@ func (q *Query) listKeys(c *fiber.Ctx) error {
 	}
 	limit, _ := p.integer("limit", 1, maxLimit)
 	f := keyFilterOf(p)
+	_, active := p.oneOf("activity", []string{"true"})
+	if active && limit == 0 {
+		p.refuse("activity", "goes with limit")
+	}
 	if err := p.err(); err != nil {
 		return err
 	}
@@ -79,14 +83,20 @@ func (q *Query) listKeys(c *fiber.Ctx) error {
 		return err
 	}
 	walk := j.walkKeys(f, limit+1, j.pagesOfKeys(f, limit+1))
-	for range limit + 1 {
-		more, err := walk.next(out)
-		if err != nil {
+	var rows []keyRow
+	for more := true; more && len(rows) <= limit; {
+		if more, err = walk.next(func(r keyRow) { rows = append(rows, r) }); err != nil {
 			return err
 		}
-		if !more {
-			break
+	}
+	var hours map[string][]uint64
+	if active {
+		if hours, err = j.keyHours(rows); err != nil {
+			return err
 		}
+	}
+	for _, r := range rows {
+		walk.addKey(out, r, hours[r.KeyID])
 	}
 	return out.send(c)
 }

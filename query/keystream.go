@@ -88,7 +88,7 @@ func (s *keyStream) Read(b []byte) (int, error) {
 
 // next appends a row, or the end of the answer.
 func (s *keyStream) next() error {
-	more, err := s.walk.next(s.page)
+	more, err := s.walk.next(func(r keyRow) { s.walk.addKey(s.page, r, nil) })
 	if err == nil && !more {
 		s.page.close()
 		s.done = true

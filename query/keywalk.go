@@ -32,8 +32,8 @@ func (j *job) walkKeys(f keyFilter, n int, scan func() (keySums, bool, error)) *
 	return w
 }
 
-// next adds a key to the page, unless there are no more.
-func (w *keyWalk) next(out *page) (more bool, err error) {
+// next hands the next key to put, unless there are no more.
+func (w *keyWalk) next(put func(keyRow)) (more bool, err error) {
 	var before *keyPlace
 	if len(w.own) > 0 {
 		at := w.own[0].place()
@@ -44,7 +44,7 @@ func (w *keyWalk) next(out *page) (more bool, err error) {
 	case err != nil:
 		return false, err
 	case ok:
-		w.add(out, plainRecord(k.key), k)
+		put(keyRow{plainRecord(k.key), k})
 		return true, nil
 	case before == nil:
 		return false, nil
@@ -54,7 +54,7 @@ func (w *keyWalk) next(out *page) (more bool, err error) {
 		return false, err
 	}
 	w.own, w.fetched = w.own[1:], w.fetched-1
-	w.add(out, &d.KeyRecord, w.sums[d.KeyID])
+	put(keyRow{&d.KeyRecord, w.sums[d.KeyID]})
 	return true, nil
 }
 
@@ -84,9 +84,20 @@ func plainRecord(keyID string) *schema.KeyRecord {
 	return &schema.KeyRecord{KeyID: keyID, Name: keyID, KeyType: schema.KeyTypeUnknown, Status: schema.KeyStatusActive}
 }
 
-func (w *keyWalk) add(out *page, r *schema.KeyRecord, k keySums) {
+// keyRow is a key of a list.
+type keyRow struct {
+	*schema.KeyRecord
+	sums keySums
+}
+
+// addKey adds a key to the page, with its activity unless that is nil.
+func (w *keyWalk) addKey(out *page, r keyRow, activity []uint64) {
 	out.add(keyPlace{r.Name, r.KeyID}.cursorPlace(), func(b []byte) []byte {
-		return append(appendKey(append(b, '{'), w.tenant, r, k), '}')
+		b = appendKey(append(b, '{'), w.tenant, r.KeyRecord, r.sums)
+		if activity != nil {
+			b = appendHours(b, activity)
+		}
+		return append(b, '}')
 	})
 }
 

@@ -40,8 +40,14 @@ type Config struct {
 	// NewTicket makes a ticket that opens the stream once, for the API key with an id, and its text.
 	NewTicket   func(keyID string, now time.Time) (auth.Ticket, string)
 	Incarnation schema.LogRecord // of the log
-	Log         *zap.Logger      // default: none
-	Now         func() time.Time // default time.Now
+	// Trial judges events, as rules' tests write them, by one rule as if it were enabled and live. Its error is
+	// [rules.Errors] where the events are wrong. It is called from many goroutines.
+	Trial func(r rules.Rule, events []byte) ([]Outcome, error)
+	// Behind is how long the oldest event has waited that is accepted and not stored yet, 0 when there is none. Default:
+	// nobody knows.
+	Behind func(ctx context.Context) (time.Duration, error)
+	Log    *zap.Logger      // default: none
+	Now    func() time.Time // default time.Now
 
 	StatementTimeout time.Duration // for a statement, to its last row; default 10 s
 	StreamTimeout    time.Duration // for a list without a limit, to its last byte; default 2 min
@@ -112,7 +118,9 @@ func (q *Query) Register(app fiber.Router) {
 		app.Post(httpapi.StreamPath+"/tickets", read, q.createTicket)
 	}
 	app.Get("/api/keys", read, q.listKeys)
+	app.Get("/api/keys/:key_id", read, q.showKey)
 	app.Put("/api/keys/:key_id", write, q.describeKey)
+	app.Get("/api/activity", read, q.showActivity)
 	app.Get(StatsPath, q.showStats)
 	app.Get("/api/alerts", read, q.listAlerts)
 	app.Get("/api/alerts/:id", read, q.showAlert)
@@ -122,6 +130,7 @@ func (q *Query) Register(app fiber.Router) {
 	app.Get("/api/rules", read, q.listRules)
 	app.Post("/api/rules", write, q.createRule)
 	app.Post("/api/rules/validate", write, q.validateRule)
+	app.Post("/api/rules/trial", write, q.tryRule)
 	app.Get("/api/rules/:id", read, q.showRule)
 	app.Put("/api/rules/:id", write, q.replaceRule)
 	app.Delete("/api/rules/:id", write, q.deleteRule)

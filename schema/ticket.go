@@ -5,5 +5,5 @@ package schema
 type TicketRecord struct {
 	Ticket string `json:"ticket"` // its name; it opens nothing
 	By     string `json:"by"`     // one attempt to use it, never used again
-	Ends   Millis `json:"ends"`   // of the ticket, as milliseconds since 1970: afterwards it need not be remembered
+	Ends   Millis `json:"ends"`   // of the ticket: afterwards it need not be remembered
 }

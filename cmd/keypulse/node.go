@@ -21,6 +21,7 @@ import (
 	"keypulse/internal/store"
 	"keypulse/internal/ticket"
 	"keypulse/processor"
+	"keypulse/processor/trial"
 	"keypulse/query"
 	"keypulse/rules"
 	"keypulse/schema"
@@ -223,9 +224,9 @@ func (n *node) listenAdmin() (net.Listener, error) {
 	return l, nil
 }
 
-// serveAdmin serves the admin API on a listener of its own, nil for none.
+// serveAdmin serves the admin API on a listener of its own, nil for none, and to owners who have signed in.
 func (n *node) serveAdmin(l net.Listener) {
-	if l == nil {
+	if n.settings.AdminListen == "off" {
 		return
 	}
 	log := n.log.Named("admin")
@@ -236,8 +237,11 @@ func (n *node) serveAdmin(l net.Listener) {
 	})
 	server.Registry().MustRegister(a.Metrics()...)
 	a.Register(server.App())
+	a.RegisterSessions(n.server.App())
 	n.start("audit", a.Run)
-	n.serveOn("admin API", server, l)
+	if l != nil {
+		n.serveOn("admin API", server, l)
+	}
 }
 
 // appendAPIKey writes a version of an API key to the log.
@@ -302,10 +306,24 @@ func (n *node) addQuery() {
 		NewTicket: n.keys.NewTicket, Stream: n.stream, Incarnation: n.incarnation,
 		DB: db, Book: n.book, AppendRule: n.appendRule, Actions: actions, AppendAction: n.appendAction,
 		Keyring: keyring, AppendKey: n.appendKey,
+		Trial: tryRule, Behind: query.NewLag(n.client, db, n.incarnation, time.Now).Behind,
 		Log: log, Now: time.Now,
 	})
 	q.Register(n.server.App())
 	n.server.AddCheck("query", q.Check)
+}
+
+// tryRule lets query, which knows nothing of the processor, try a rule as the processor would.
+func tryRule(r rules.Rule, events []byte) ([]query.Outcome, error) {
+	tried, err := trial.Try(r, events)
+	if err != nil {
+		return nil, err
+	}
+	outcomes := make([]query.Outcome, len(tried))
+	for i, o := range tried {
+		outcomes[i] = query.Outcome(o)
+	}
+	return outcomes, nil
 }
 
 // useTicket uses a ticket of the stream. A node without the stream has no use for any.

@@ -78,7 +78,9 @@ func newRouter(t *testing.T) *router {
 		Stream: stream.New(stream.Config{Incarnation: schema.LogRecord{Partitions: 1, Base: 1}, Log: zap.NewNop(), Metrics: prometheus.NewRegistry()}),
 	})
 	q.Register(r.App())
-	admin.New(admin.Config{Keys: table, Secret: secret, Log: zap.NewNop()}).Register(r.App())
+	owners := admin.New(admin.Config{Keys: table, Secret: secret, Log: zap.NewNop()})
+	owners.Register(r.App())
+	owners.RegisterSessions(r.App())
 
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -89,7 +89,9 @@ func (n *node) startRole(r role) error {
 	}
 	n.newServer()
 	r.add(n)
-	n.serveAdmin(adminAPI)
+	if r.name == "query" {
+		n.serveAdmin(adminAPI)
+	}
 	n.serve(l)
 	return nil
 }

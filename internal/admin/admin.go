@@ -30,6 +30,9 @@ import (
 // Path is where API keys are; one of them is at Path/{id}.
 const Path = "/api/admin/api-keys"
 
+// SessionPath is where the owner's browser finds the same on the clients' listener.
+const SessionPath = httpapi.SessionPath + "/api-keys"
+
 // MaxOverlap bounds how long two keys may be valid at once: who needs longer has forgotten the old one somewhere.
 const MaxOverlap = 90 * 24 * time.Hour
 
@@ -73,13 +76,23 @@ func New(cfg Config) *Admin {
 
 // Register puts the routes on app.
 func (a *Admin) Register(app fiber.Router) {
+	a.register(app, Path, func(c *fiber.Ctx) error { return c.Next() })
+}
+
+// RegisterSessions puts the routes on app a second time, under [SessionPath], for who has signed in with an admin key. Who sends
+// one in the Authorization header is a program, and finds nothing there.
+func (a *Admin) RegisterSessions(app fiber.Router) {
+	a.register(app, SessionPath, httpapi.RequireSession)
+}
+
+func (a *Admin) register(app fiber.Router, path string, sender fiber.Handler) {
 	need := a.noteRefusal(httpapi.Require(auth.ScopeAdmin))
-	app.Get(Path, need, noParams, a.list)
-	app.Post(Path, need, noParams, a.create)
-	app.Get(Path+"/:id", need, noParams, a.show)
-	app.Patch(Path+"/:id", need, noParams, a.change)
-	app.Post(Path+"/:id/rotate", need, noParams, a.rotate)
-	app.Post(Path+"/:id/revoke", need, noParams, a.revoke)
+	app.Get(path, need, noParams, sender, a.list)
+	app.Post(path, need, noParams, sender, a.create)
+	app.Get(path+"/:id", need, noParams, sender, a.show)
+	app.Patch(path+"/:id", need, noParams, sender, a.change)
+	app.Post(path+"/:id/rotate", need, noParams, sender, a.rotate)
+	app.Post(path+"/:id/revoke", need, noParams, sender, a.revoke)
 }
 
 // noParams refuses parameters: no path here takes any.
@@ -156,7 +169,7 @@ func (a *Admin) create(c *fiber.Ctx) error {
 	if err := a.write(c, r, schema.AuditCreate); err != nil {
 		return err
 	}
-	c.Set(fiber.HeaderLocation, Path+"/"+r.ID)
+	c.Set(fiber.HeaderLocation, strings.Clone(c.Path())+"/"+r.ID)
 	return answer(c, fiber.StatusCreated, r, apiKey)
 }
 

@@ -74,6 +74,7 @@ func (s *Server) admit(fctx *fasthttp.RequestCtx, r *request) error {
 			return err
 		}
 	}
+	r.session = cookie
 	return s.cfg.Auth.open(fctx, r, key)
 }
 

@@ -26,6 +26,7 @@ type request struct {
 	entry    *auth.Entry
 	auth     *Authenticator // that identified it
 	authErr  error
+	session  bool         // the API key came in a session's cookie
 	failure  *Error       // what the answer says, nil for a success
 	refuse   func() error // the server's: see Config
 }

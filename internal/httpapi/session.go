@@ -159,6 +159,14 @@ func (s *Server) answerSession(c *fiber.Ctx, status int) error {
 	}{true, id.Tenant.String(), id.KeyID, id.Name, append([]string{}, id.Scopes...), id.RateLimit})
 }
 
+// RequireSession lets only requests pass that brought a session's cookie; for others there is nothing at the path.
+func RequireSession(c *fiber.Ctx) error {
+	if !requestOf(c.Context()).session {
+		return NotFound("There is nothing at this path for an Authorization header: the admin API has a listener of its own.")
+	}
+	return c.Next()
+}
+
 // signOut is DELETE /api/session: it takes the cookie away. The API key stays what it is.
 func (s *Server) signOut(c *fiber.Ctx) error {
 	if err := NoParams(c); err != nil {
