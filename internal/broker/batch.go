@@ -27,8 +27,12 @@ type batch struct {
 	count     int32
 	firstTime schema.Millis
 	maxTime   schema.Millis
-	waits     []wait
+	runs      []run
+	bytes     int64     // of its records, as the producer counts them
 	opened    time.Time // when it began to gather
+	began     time.Time // when it was first tried
+	sealed    bool
+	failed    error // what became of a link's try; the lane goes on from there
 	// lent: a try of it got no answer, so a connection may still read buf. It must not be used again.
 	lent bool
 }
@@ -62,9 +66,10 @@ func (b *batch) reset() {
 		b.buf = make([]byte, headerSize, 4096)
 	}
 	b.buf = b.buf[:headerSize]
-	b.count = 0
-	clear(b.waits)
-	b.waits = b.waits[:0]
+	b.count, b.bytes = 0, 0
+	b.sealed, b.failed = false, nil
+	clear(b.runs)
+	b.runs = b.runs[:0]
 }
 
 // append encodes a record at the end of the batch.
@@ -90,6 +95,7 @@ func (b *batch) append(r *Record) {
 
 // seal fills in the header. Afterwards the bytes are final: a repeat must send the same ones.
 func (b *batch) seal(producerID int64, epoch int16, sequence int32) {
+	b.sealed = true
 	put := binary.BigEndian
 	put.PutUint32(b.buf[atSize:], uint32(len(b.buf)-atBaseOffset))
 	put.PutUint64(b.buf[atBaseOffset:], 0)

@@ -46,20 +46,22 @@ type lane struct {
 	ready      bool
 }
 
-// deliver sends b until it is acknowledged and returns the offset of its first record. It ends with the lane's timeout,
-// not with ctx's cancellation, so that a shutdown never leaves an outcome unknown that the broker would still tell.
+// deliver sends b until it is acknowledged and returns the offset of its first record. A batch that a link has tried goes
+// on from what became of that. It ends with the lane's timeout, not with ctx's cancellation, so that a shutdown never
+// leaves an outcome unknown that the broker would still tell.
 func (l *lane) deliver(ctx context.Context, b *batch) (int64, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.timeout)
+	if !b.sealed {
+		b.began = time.Now()
+	}
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), b.began.Add(l.timeout))
 	defer cancel()
 	maybe := false // a try may have reached the log
-	sealed := false
 	for n := 0; ; n++ {
-		if !sealed {
+		if !b.sealed {
 			if err := l.introduce(ctx, b.count); err != nil {
 				return 0, fmt.Errorf("get producer id for %s/%d: %w: %w", l.topic, l.partition, ErrNotWritten, err)
 			}
-			b.seal(l.producerID, l.epoch, l.sequence)
-			sealed = true
+			l.seal(b)
 		}
 		offset, sent, err := l.send(ctx, b)
 		if err == nil {
@@ -74,7 +76,7 @@ func (l *lane) deliver(ctx context.Context, b *batch) (int64, error) {
 		case answered && l.fragile && code == kafka.Unknown:
 			return 0, fmt.Errorf("produce to %s/%d: %w: %w: %w", l.topic, l.partition, ErrBrokerFailed, ErrOutcomeUnknown, err)
 		case answered && lostIdentity(code) && !maybe:
-			l.ready, sealed = false, false // refused, so these bytes may have another number
+			l.ready, b.sealed = false, false // refused, so these bytes may have another number
 		case answered && !retriable(err):
 			return 0, l.giveUp(maybe, err)
 		}
@@ -83,6 +85,12 @@ func (l *lane) deliver(ctx context.Context, b *batch) (int64, error) {
 		}
 	}
 }
+
+// numbers says whether the lane has numbers for so many more records. They never wrap around: Kafka and the embedded broker
+// disagree by one about what follows the largest.
+func (l *lane) numbers(records int32) bool { return l.ready && l.sequence <= math.MaxInt32-records }
+
+func (l *lane) seal(b *batch) { b.seal(l.producerID, l.epoch, l.sequence) }
 
 func (l *lane) giveUp(maybe bool, err error) error {
 	l.ready = false
@@ -116,11 +124,10 @@ func lostIdentity(code kafka.Error) bool {
 	return false
 }
 
-// introduce makes sure that the lane has a producer id that can number so many more records. Numbers never wrap around:
-// Kafka and the embedded broker disagree by one about what follows the largest. Just after its start a broker answers with
-// an error inside a good answer and id -1, which it then accepts without idempotence: so both are checked.
+// introduce makes sure that the lane has a producer id that can number so many more records. Just after its start a broker
+// answers with an error inside a good answer and id -1, which it then accepts without idempotence: so both are checked.
 func (l *lane) introduce(ctx context.Context, records int32) error {
-	if l.ready && l.sequence <= math.MaxInt32-records {
+	if l.numbers(records) {
 		return nil
 	}
 	return retry(ctx, func(ctx context.Context) error {
@@ -140,23 +147,22 @@ func (l *lane) introduce(ctx context.Context, records int32) error {
 	})
 }
 
-// send tries once. sent says whether the batch may have left for the broker.
+// send tries once, unless a link has just done it. sent says whether the batch may have left for the broker.
 func (l *lane) send(ctx context.Context, b *batch) (offset int64, sent bool, err error) {
+	if b.failed != nil {
+		err, b.failed = b.failed, nil
+		return 0, true, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, l.timeout/triesInTimeout)
 	defer cancel()
-	p := &produce{place: place{l.topic, l.partition}, client: l.client.cfg.ClientID, timeout: l.timeout / triesInTimeout, batch: b.buf}
-	if _, err := l.client.transport.RoundTrip(ctx, l.client.kafka.Addr, p); err != nil {
-		sent = !p.withdraw()
+	t := newTry(l.topic, l.partition, l.client.cfg.ClientID, l.timeout/triesInTimeout, b.buf)
+	if _, err := l.client.transport.RoundTrip(ctx, l.client.kafka.Addr, t); err != nil {
+		sent = !t.withdraw()
 		b.lent = b.lent || sent
 		return 0, sent, err
 	}
-	if p.code != 0 {
-		return 0, true, p.code
-	}
-	if p.offset < 0 {
-		return 0, true, fmt.Errorf("broker acknowledged without an offset: %w", kafka.DuplicateSequenceNumber)
-	}
-	return p.offset, true, nil
+	offset, err = t.parts[0].outcome()
+	return offset, true, err
 }
 
 // Final reports whether trying again cannot help: the embedded broker has failed, the generation is over, or a record is

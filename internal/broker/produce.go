@@ -2,15 +2,14 @@ package broker
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
+
+	"keypulse/schema"
 )
 
 // produceVersion is the version of the Produce request that we speak: one that every broker since Kafka 2.1 understands, and
@@ -20,89 +19,117 @@ const produceVersion = 7
 // largeBatch is from where a second write costs less than copying a batch behind its request's head.
 const largeBatch = 64 << 10
 
-// produce is a Produce request with a batch for one partition, acknowledged by all in-sync replicas: see fetch for how it rides.
-// kafka-go's own copies the batch page by page and learns the request's layout by reflection.
-//
-// It is on its way to a connection, which sends it at a time of its own: perhaps only when the lane has given up waiting. Either
-// the connection takes it or the lane withdraws it, so that what was not taken was never sent.
+// produce is a Produce request with a batch for each of some partitions of a topic, acknowledged by all in-sync replicas.
+// kafka-go's own copies each batch page by page and learns the request's layout by reflection.
 type produce struct {
-	place
+	topic   schema.Topic
 	client  string // client id
 	timeout time.Duration
-	batch   []byte      // begins with its own size
-	gone    atomic.Bool // taken or withdrawn
-
-	code   kafka.Error
-	offset int64
+	parts   []part
+	buf     []byte // the request on its way out, then its answer; reused
 }
 
-var errWithdrawn = errors.New("the batch was withdrawn")
+// part is what a produce request has for one partition, and what the broker answers about it.
+type part struct {
+	partition int32
+	batch     []byte // begins with its own size
 
-// withdraw reports whether no connection has taken the batch; then none will.
-func (p *produce) withdraw() bool { return p.gone.CompareAndSwap(false, true) }
+	answered bool
+	code     kafka.Error
+	offset   int64
+}
 
-// ApiKey is part of kafka-go's protocol.Message.
-func (p *produce) ApiKey() protocol.ApiKey { return protocol.Produce } //nolint:staticcheck // ST1003: the interface's name
-
-// Required says that the request writes itself.
-func (p *produce) Required(map[protocol.ApiKey]int16) bool { return true }
-
-// scratch holds a request on its way out, then its answer.
-var scratch = sync.Pool{New: func() any { return new([]byte) }}
-
-// RawExchange sends the batch, if it is still wanted, and reads the answer.
-func (p *produce) RawExchange(rw io.ReadWriter) (protocol.Message, error) {
-	if !p.gone.CompareAndSwap(false, true) {
-		return nil, errWithdrawn
+// outcome is the offset of the part's first record, or why there is none.
+func (p *part) outcome() (int64, error) {
+	switch {
+	case !p.answered:
+		return 0, fmt.Errorf("the broker's answer leaves partition %d out", p.partition)
+	case p.code != 0:
+		return 0, p.code
+	case p.offset < 0:
+		return 0, fmt.Errorf("broker acknowledged without an offset: %w", kafka.DuplicateSequenceNumber)
 	}
-	buf := scratch.Get().(*[]byte)
-	defer scratch.Put(buf)
-	*buf = p.appendHead((*buf)[:0])
-	binary.BigEndian.PutUint32(*buf, uint32(len(*buf)-4+len(p.batch)))
-	if len(p.batch) < largeBatch {
-		*buf = append(*buf, p.batch...)
-	}
-	if _, err := rw.Write(*buf); err != nil {
-		return nil, err
-	}
-	if len(p.batch) >= largeBatch {
-		if _, err := rw.Write(p.batch); err != nil {
-			return nil, err
-		}
+	return p.offset, nil
+}
+
+// exchange sends the request and reads the answer. After an error nothing is known of any part.
+func (p *produce) exchange(rw io.ReadWriter) error {
+	if err := p.write(rw); err != nil {
+		return err
 	}
 	var err error
-	if *buf, err = readAnswer(rw, *buf); err != nil {
-		return nil, err
+	if p.buf, err = readAnswer(rw, p.buf); err != nil {
+		return err
 	}
-	return p, p.read(*buf)
+	return p.read(p.buf)
 }
 
-// appendHead appends the request up to its batch.
-func (p *produce) appendHead(b []byte) []byte {
+func (p *produce) write(w io.Writer) error {
 	be := binary.BigEndian
-	b = appendHeader(append(b, 0, 0, 0, 0), protocol.Produce, produceVersion, p.client)
+	b := appendHeader(append(p.buf[:0], 0, 0, 0, 0), protocol.Produce, produceVersion, p.client)
 	b = be.AppendUint16(b, ^uint16(0)) // transactional id: none
 	b = be.AppendUint16(b, ^uint16(0)) // acks: all
 	b = be.AppendUint32(b, uint32(p.timeout.Milliseconds()))
 	b = be.AppendUint32(b, 1) // topics
 	b = appendText(b, string(p.topic))
-	b = be.AppendUint32(b, 1) // partitions
-	return be.AppendUint32(b, uint32(p.partition))
+	b = be.AppendUint32(b, uint32(len(p.parts)))
+	size := len(b) - 4
+	for i := range p.parts {
+		size += 4 + len(p.parts[i].batch)
+	}
+	be.PutUint32(b, uint32(size))
+	for i := range p.parts {
+		b = be.AppendUint32(b, uint32(p.parts[i].partition))
+		if len(p.parts[i].batch) < largeBatch {
+			b = append(b, p.parts[i].batch...)
+			continue
+		}
+		if _, err := w.Write(b); err != nil {
+			return err
+		}
+		if _, err := w.Write(p.parts[i].batch); err != nil {
+			return err
+		}
+		b = b[:0]
+	}
+	p.buf = b
+	if len(b) == 0 {
+		return nil
+	}
+	_, err := w.Write(b)
+	return err
 }
 
-// read reads the answer, which must be about our partition.
+// read reads the answer, which must be about our partitions, each once, in any order.
 func (p *produce) read(answer []byte) error {
 	in := cursor{b: answer}
 	in.skip(4) // correlation id
-	topics := in.u32()
-	in.skip(int(in.u16())) // topic
-	partitions, partition := in.u32(), in.u32()
-	p.code, p.offset = kafka.Error(int16(in.u16())), int64(in.u64())
+	for range in.u32() {
+		in.skip(int(in.u16())) // topic
+		for range in.u32() {
+			partition, code, offset := int32(in.u32()), kafka.Error(int16(in.u16())), int64(in.u64())
+			in.skip(8 + 8) // log append time, log start offset
+			if in.failed {
+				return errShort
+			}
+			part := p.find(partition)
+			if part == nil || part.answered {
+				return fmt.Errorf("read an answer about partition %d: not expected", partition)
+			}
+			part.answered, part.code, part.offset = true, code, offset
+		}
+	}
 	if in.failed {
 		return errShort
 	}
-	if topics != 1 || partitions != 1 || partition != uint32(p.partition) {
-		return fmt.Errorf("read an answer about %d topics, partition %d: one about partition %d is expected", topics, partition, p.partition)
+	return nil
+}
+
+func (p *produce) find(partition int32) *part {
+	for i := range p.parts {
+		if p.parts[i].partition == partition {
+			return &p.parts[i]
+		}
 	}
 	return nil
 }

@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/segmentio/kafka-go"
 	"golang.org/x/sync/errgroup"
 
+	"keypulse/internal/pause"
 	"keypulse/schema"
 )
 
@@ -30,18 +33,24 @@ func DefaultProducerConfig() ProducerConfig {
 // before it was under way. The queue is bounded by bytes; a full one refuses ([ErrBusy]).
 type Producer struct {
 	cfg      ProducerConfig
-	lanes    []*queue
+	client   *Client
+	topic    schema.Topic
+	queues   []*queue // by partition
 	buffered atomic.Int64
+	flights  sync.Pool
 }
 
 // NewProducer makes a producer for a topic of so many partitions. Records are delivered while [Producer.Run] runs.
 func NewProducer(c *Client, topic schema.Topic, partitions int32, cfg ProducerConfig) *Producer {
-	p := &Producer{cfg: cfg}
+	p := &Producer{cfg: cfg, client: c, topic: topic}
 	for i := range partitions {
-		p.lanes = append(p.lanes, &queue{
+		p.queues = append(p.queues, &queue{
 			lane: lane{client: c, topic: topic, partition: i, timeout: cfg.Timeout, fragile: cfg.Fragile},
 			wake: make(chan struct{}, 1), buffered: &p.buffered,
 		})
+	}
+	p.flights.New = func() any {
+		return &flight{done: make(chan struct{}, 1), heads: slices.Repeat([]int32{-1}, int(partitions))}
 	}
 	return p
 }
@@ -50,10 +59,78 @@ func NewProducer(c *Client, topic schema.Topic, partitions int32, cfg ProducerCo
 // [ErrBrokerFailed].
 func (p *Producer) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	for _, q := range p.lanes {
-		g.Go(func() error { return q.run(ctx) })
+	linksEnded := make(chan struct{})
+	g.Go(func() error {
+		defer close(linksEnded)
+		p.route(ctx)
+		return nil
+	})
+	for _, q := range p.queues {
+		g.Go(func() error { return q.run(ctx, linksEnded) })
 	}
 	return g.Wait()
+}
+
+// routeEvery is how often the partitions' leaders are looked up, in what kafka-go knows of them: it asks a broker every few
+// seconds. Until then what goes to an old leader comes back, and its queue's goroutine finds the new one.
+const routeEvery = time.Second
+
+// route gives each queue the link to its leader, and runs the links, until ctx is done and the links have ended.
+func (p *Producer) route(ctx context.Context) {
+	var running sync.WaitGroup
+	defer running.Wait()
+	links := map[int32]*link{}
+	for {
+		led := map[*link][]*queue{}
+		leaders := p.leaders(ctx)
+		for partition, q := range p.queues {
+			l := q.link.Load() // stays where the leader is not known
+			if leader, known := leaders[partition]; known {
+				if l = links[leader]; l == nil {
+					l = &link{client: p.client, leader: leader, wake: make(chan struct{}, 1)}
+					l.out = produce{topic: p.topic, client: p.client.cfg.ClientID, timeout: p.cfg.Timeout / triesInTimeout}
+					links[leader] = l
+				}
+			}
+			if l != nil {
+				led[l] = append(led[l], q)
+			}
+		}
+		for _, l := range links {
+			queues, begins := led[l], l.queues.Load() == nil
+			l.queues.Store(&queues)
+			if begins {
+				running.Go(func() { l.run(ctx) })
+			}
+			for _, q := range queues {
+				if q.link.Swap(l) != l {
+					q.wakeGoroutine() // it hands on what waits
+				}
+			}
+		}
+		if pause.For(ctx, routeEvery) != nil {
+			return
+		}
+	}
+}
+
+// leaders returns the leader of each partition, as far as it is known.
+func (p *Producer) leaders(ctx context.Context) map[int]int32 {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	leaders := map[int]int32{}
+	res, err := p.client.kafka.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{string(p.topic)}})
+	if err != nil {
+		return leaders // the next look will tell
+	}
+	for _, t := range res.Topics {
+		for _, partition := range t.Partitions {
+			if partition.Error == nil && partition.ID < len(p.queues) && partition.Leader.Host != "" {
+				leaders[partition.ID] = int32(partition.Leader.ID)
+			}
+		}
+	}
+	return leaders
 }
 
 // Buffered returns the bytes of records that wait for their acknowledgement.
@@ -78,189 +155,27 @@ func (p *Producer) Produce(records []Record) error {
 		p.buffered.Add(-size)
 		return fmt.Errorf("produce %d bytes: %w", size, ErrBusy)
 	}
-	f := flights.Get().(*flight)
-	f.left.Store(int32(len(records)))
+	f := p.flights.Get().(*flight)
 	f.err, f.written = nil, 0
-	for i := range records {
-		p.lanes[records[i].Partition].append(&records[i], f, p.cfg.BatchBytes)
+	f.left.Store(1)
+	f.sort(records)
+	for _, partition := range f.touched {
+		p.queues[partition].append(f, f.heads[partition], p.cfg.BatchBytes)
+		f.heads[partition] = -1
 	}
-	for i := range records { // only now, so that a call's records of one partition leave in one batch
-		p.lanes[records[i].Partition].wakeUp()
+	for _, partition := range f.touched { // only now, so that a call's records leave together
+		p.queues[partition].wakeUp()
 	}
+	f.landed()
 	<-f.done
 	err := f.err
 	if err != nil && f.written > 0 && !errors.Is(err, ErrOutcomeUnknown) {
 		// What is true of the records that failed is not true of all: only its text goes on.
 		err = fmt.Errorf("%w: %d of %d records are written: %s", ErrOutcomeUnknown, f.written, len(records), err.Error())
 	}
-	flights.Put(f)
+	f.records = nil
+	p.flights.Put(f)
 	return err
-}
-
-// flight is one call of Produce that waits.
-type flight struct {
-	left atomic.Int32
-	done chan struct{} // of size 1
-
-	mu      sync.Mutex
-	err     error // guards the following: a failure, one of unknown outcome where there is any
-	written int
-}
-
-var flights = sync.Pool{New: func() any { return &flight{done: make(chan struct{}, 1)} }}
-
-// wait is a record of a batch and the call that waits for it.
-type wait struct {
-	record *Record
-	flight *flight
-}
-
-func (w wait) resolve(offset int64, err error) {
-	w.record.Offset = offset
-	f := w.flight
-	f.mu.Lock()
-	if err == nil {
-		f.written++
-	} else if f.err == nil || errors.Is(err, ErrOutcomeUnknown) {
-		f.err = err
-	}
-	f.mu.Unlock()
-	if f.left.Add(-1) == 0 {
-		f.done <- struct{}{}
-	}
-}
-
-// queue gathers the batches of one partition.
-type queue struct {
-	lane     lane
-	wake     chan struct{} // of size 1: there may be a batch
-	buffered *atomic.Int64 // the producer's
-
-	mu sync.Mutex
-	// guards the following
-	closed error
-	filled []*batch // full batches that wait, oldest first
-	open   *batch   // takes the next record; nil when empty
-	free   []*batch // at most two, for reuse
-}
-
-func (q *queue) append(r *Record, f *flight, batchBytes int) {
-	q.mu.Lock()
-	if q.closed != nil {
-		err := q.closed
-		q.mu.Unlock()
-		q.buffered.Add(-r.size())
-		wait{r, f}.resolve(-1, err)
-		return
-	}
-	if q.open != nil && int64(len(q.open.buf))+r.size() > int64(batchBytes) {
-		q.filled = append(q.filled, q.open)
-		q.open = nil
-	}
-	if q.open == nil {
-		q.open = q.blank()
-	}
-	q.open.append(r)
-	q.open.waits = append(q.open.waits, wait{r, f})
-	q.mu.Unlock()
-}
-
-// wakeUp has run look for a batch.
-func (q *queue) wakeUp() {
-	select {
-	case q.wake <- struct{}{}:
-	default:
-	}
-}
-
-// blank returns an empty batch. The caller holds mu.
-func (q *queue) blank() *batch {
-	var b *batch
-	if n := len(q.free); n > 0 {
-		b, q.free = q.free[n-1], q.free[:n-1]
-	} else {
-		b = new(batch)
-	}
-	b.reset()
-	b.opened = time.Now()
-	return b
-}
-
-// next takes the oldest batch, nil when there is none.
-func (q *queue) next() *batch {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if len(q.filled) > 0 {
-		b := q.filled[0]
-		q.filled = q.filled[1:]
-		return b
-	}
-	b := q.open
-	q.open = nil
-	return b
-}
-
-// run delivers batches in order. When it ends, what is still queued and what comes later is refused.
-func (q *queue) run(ctx context.Context) error {
-	for {
-		b := q.next()
-		if b == nil {
-			select {
-			case <-q.wake:
-				continue
-			case <-ctx.Done():
-			}
-			if b = q.next(); b == nil {
-				q.close(fmt.Errorf("producer is closed: %w", ErrNotWritten))
-				return nil
-			}
-		}
-		offset, err := q.deliver(ctx, b)
-		q.settle(b, offset, err)
-		if errors.Is(err, ErrBrokerFailed) {
-			q.close(fmt.Errorf("%w: %w", ErrBrokerFailed, ErrNotWritten))
-			return err
-		}
-	}
-}
-
-// deliver hands a batch to the lane, but refuses one that has waited behind others for as long as the lane tries: so
-// whoever waits for a record is answered within twice that time, however much is queued.
-func (q *queue) deliver(ctx context.Context, b *batch) (int64, error) {
-	if waited := time.Since(b.opened); waited > q.lane.timeout {
-		return 0, fmt.Errorf("produce to %s/%d: queued for %v: %w", q.lane.topic, q.lane.partition, waited.Round(time.Millisecond), ErrNotWritten)
-	}
-	return q.lane.deliver(ctx, b)
-}
-
-// settle tells everyone who waits for b its outcome and keeps the batch for reuse. Its bytes are free first: who has an
-// answer may send the next record at once.
-func (q *queue) settle(b *batch, offset int64, err error) {
-	size := int64(0)
-	for _, w := range b.waits {
-		size += w.record.size()
-	}
-	q.buffered.Add(-size)
-	for i, w := range b.waits {
-		w.resolve(offset+int64(i), err)
-	}
-	if b.lent {
-		return
-	}
-	q.mu.Lock()
-	if len(q.free) < 2 {
-		q.free = append(q.free, b)
-	}
-	q.mu.Unlock()
-}
-
-func (q *queue) close(err error) {
-	q.mu.Lock()
-	q.closed = err
-	q.mu.Unlock()
-	for b := q.next(); b != nil; b = q.next() {
-		q.settle(b, 0, err)
-	}
 }
 
 // Append delivers records to one partition of a topic as one batch and returns the offset of the first. It is for
