@@ -44,14 +44,22 @@ func startTogether(t *testing.T, u *brokertest.Unreliable, partitions int32, cfg
 	p = broker.NewProducer(c, schema.TopicEvents, partitions, cfg)
 	run(t, p.Run)
 	produced := u.Produced(t, schema.TopicEvents)
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
+	sent := awaitTogether(t, p, partitions, produced)
+	return p, c, func() [][]int32 { return produced()[sent:] }
+}
+
+// awaitTogether produces until a call's records for all partitions leave in one request, and returns how many requests there
+// were until then.
+func awaitTogether(t *testing.T, p *broker.Producer, partitions int32, produced func() [][]int32) int {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		before := len(produced())
 		if err := p.Produce(oneEach(partitions, "first")); err != nil {
 			t.Fatal(err)
 		}
 		sent := len(produced())
 		if sent == before+1 {
-			return p, c, func() [][]int32 { return produced()[sent:] }
+			return sent
 		}
 		if time.Now().After(deadline) {
 			t.Fatalf("%d requests for one call", sent-before)
@@ -147,22 +155,26 @@ func TestAnswerOfARequestIsLost(t *testing.T) {
 	const partitions = 4
 	u := brokertest.StartUnreliable(t, 1)
 	p, c, requests := startTogether(t, u, partitions, patient())
-	for i := range 5 {
+	for round, lost := 0, 0; lost < 5; round++ {
+		before := awaitTogether(t, p, partitions, requests)
 		u.Spoil(brokertest.Faults{CutAnswer: 1})
-		before := len(requests())
 		done := make(chan error, 1)
-		records := oneEach(partitions, fmt.Sprint(i))
+		records := oneEach(partitions, fmt.Sprint(round))
 		go func() { done <- p.Produce(records) }()
-		for len(requests()) < before+2 { // the first one's answer is gone
+		for len(requests()) == before {
 			time.Sleep(time.Millisecond)
 		}
-		u.Spoil(brokertest.Faults{})
+		u.Spoil(brokertest.Faults{}) // nearly always after the answer was lost
 		if err := <-done; err != nil {
 			t.Fatal(err)
 		}
+		if len(requests()) > before+1 {
+			lost++
+		}
 		for partition := range int32(partitions) {
 			got := readAll(t, c, schema.TopicEvents, partition)
-			if last := got[len(got)-1]; string(last.Value) != fmt.Sprint(i) || last.Offset != records[partition].Offset || string(got[len(got)-2].Value) == string(last.Value) {
+			last, before := got[len(got)-1], got[len(got)-2]
+			if string(last.Value) != fmt.Sprint(round) || last.Offset != records[partition].Offset || string(before.Value) == string(last.Value) {
 				t.Errorf("partition %d ends with %q, acknowledged at %d", partition, values(got[len(got)-2:]), records[partition].Offset)
 			}
 		}
