@@ -112,6 +112,7 @@ func (b *bulk) chunk() bool {
 	}
 	b.events += len(events)
 	b.accepted(first, accepted)
+	accepted.free()
 	return !ended
 }
 
@@ -158,22 +159,26 @@ func (b *bulk) accept(first int) (*accepted, error) {
 		return nil, err
 	}
 	nameEvents(events, b.c.Get("Idempotency-Key"), first-1)
-	records, err := b.in.write(httpapi.IdentityOf(b.c).Tenant, events)
-	if err != nil {
+	a := &accepted{scratch: newScratch(), prefer: b.prefer}
+	if err := b.in.write(a.scratch, httpapi.IdentityOf(b.c).Tenant, events); err != nil {
+		a.free()
 		return nil, err
 	}
 	shutdown := b.c.Context().Done()
 	begin := time.Now()
-	b.in.await(shutdown, records, b.wait)
+	b.in.await(shutdown, a.records, b.wait)
 	b.wait = max(0, b.wait-time.Since(begin))
-	a, err := b.in.result(shutdown, events, records, b.prefer, true)
-	var e *httpapi.Error
-	if errors.As(err, &e) {
-		for i := range e.Fields {
-			*e.Fields[i].Index += first
+	if err := b.in.result(shutdown, a, events, true); err != nil {
+		a.free()
+		var e *httpapi.Error
+		if errors.As(err, &e) {
+			for i := range e.Fields {
+				*e.Fields[i].Index += first
+			}
 		}
+		return nil, err
 	}
-	return a, err
+	return a, nil
 }
 
 // accepted answers a chunk that is in the log.

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/gofiber/fiber/v2"
-	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
@@ -103,9 +102,8 @@ func (in *Ingest) postEvent(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	b := append(make([]byte, 0, 512+len(events[0].Details)), `{"success":true,`...)
-	b = answer.AppendEventMembers(b, a.events[0])
-	return a.send(c, append(b, '}'))
+	defer a.free()
+	return a.send(c, a.appendSingle)
 }
 
 func (in *Ingest) postBatch(c *fiber.Ctx) error {
@@ -126,14 +124,21 @@ func (in *Ingest) postBatch(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	return a.send(c, a.appendBatch(make([]byte, 0, 512*len(events))))
+	defer a.free()
+	return a.send(c, a.appendBatch)
 }
 
 // accepted is what became of a request's events.
 type accepted struct {
-	events []answer.Event
+	*scratch
 	status int
 	prefer preference
+}
+
+func (a *accepted) appendSingle(b []byte) []byte {
+	b = append(b, `{"success":true,`...)
+	b = answer.AppendEventMembers(b, a.events[0])
+	return append(b, '}')
 }
 
 func (a *accepted) appendBatch(b []byte) []byte {
@@ -155,11 +160,11 @@ func (a *accepted) appendBatch(b []byte) []byte {
 
 func appendInt(b []byte, n int) []byte { return strconv.AppendInt(b, int64(n), 10) }
 
-func (a *accepted) send(c *fiber.Ctx, body []byte) error {
+func (a *accepted) send(c *fiber.Ctx, build func([]byte) []byte) error {
 	if a.prefer.applied != "" {
-		c.Set("Preference-Applied", a.prefer.applied)
+		c.Response().Header.SetCanonical([]byte("Preference-Applied"), []byte(a.prefer.applied))
 	}
-	return httpapi.Raw(c, a.status, body)
+	return httpapi.Build(c, a.status, build)
 }
 
 // accept is the path of a request's events: stamp, write, wait for the verdicts, answer. Errors about the events of a batch
@@ -175,63 +180,37 @@ func (in *Ingest) accept(c *fiber.Ctx, events []schema.Event, batch bool) (*acce
 	}
 	nameEvents(events, key, first)
 	prefer := parsePrefer(c.Request().Header.PeekAll("Prefer"), in.cfg.VerdictWait)
-	records, err := in.write(httpapi.IdentityOf(c).Tenant, events)
+	a := &accepted{scratch: newScratch(), status: fiber.StatusCreated, prefer: prefer}
+	if prefer.async {
+		a.status = fiber.StatusAccepted
+	}
+	err := in.write(a.scratch, httpapi.IdentityOf(c).Tenant, events)
+	if err == nil {
+		in.await(c.Context().Done(), a.records, prefer.wait)
+		err = in.result(c.Context().Done(), a, events, batch)
+	}
 	if err != nil {
+		a.free()
 		return nil, err
 	}
-	in.await(c.Context().Done(), records, prefer.wait)
-	return in.result(c.Context().Done(), events, records, prefer, batch)
+	return a, nil
 }
 
-// write writes events to the log, or says why not.
-func (in *Ingest) write(tenant auth.Tenant, events []schema.Event) ([]broker.Record, error) {
+// write writes events to the log, as s's records, or says why not.
+func (in *Ingest) write(s *scratch, tenant auth.Tenant, events []schema.Event) error {
 	if in.cfg.Refuse != nil {
 		if err := in.cfg.Refuse(); err != nil {
 			in.metrics.refused.Add(float64(len(events)))
-			return nil, httpapi.StorageFull(err)
+			return httpapi.StorageFull(err)
 		}
 	}
-	records := in.stamp(tenant, events)
-	if err := in.producer.Produce(records); err != nil {
+	in.stamp(s, tenant, events)
+	if err := in.producer.Produce(s.records); err != nil {
 		in.metrics.refused.Add(float64(len(events)))
-		return nil, produceFailure(err, events)
+		return produceFailure(err, events)
 	}
 	in.metrics.accepted.Add(float64(len(events)))
-	return records, nil
-}
-
-// recordRoom is what an event's record takes beside the event's strings: a UUID that the server makes, and the framing.
-const recordRoom = 36 + 48
-
-// stamp gives the events what the server knows about them and encodes them as records.
-func (in *Ingest) stamp(sender auth.Tenant, events []schema.Event) []broker.Record {
-	tenant, now, rev := sender.Name(), schema.MillisOf(in.cfg.Now()), in.cfg.RulesRev()
-	records := make([]broker.Record, len(events))
-	size := 0
-	for i := range events {
-		e := &events[i]
-		size += len(tenant) + len(e.KeyID) + len(e.Type) + len(e.SourceIP) + len(e.Actor) + len(e.Details) + len(e.EventID) + recordRoom
-	}
-	buf := make([]byte, 0, size) // of all records' keys and values; a record keeps its part, should buf move
-	for i := range events {
-		e := &events[i]
-		e.Tenant, e.CreatedAt, e.RulesRev = tenant, now, rev
-		if !e.OwnID {
-			e.EventID = uuid.Must(uuid.NewV7()).String()
-		}
-		start := len(buf)
-		buf = schema.AppendRecordKey(buf, tenant, e.KeyID)
-		key := buf[start:len(buf):len(buf)]
-		start = len(buf)
-		buf = e.AppendValue(buf)
-		records[i] = broker.Record{
-			Partition: schema.Partition(key, in.cfg.Incarnation.Partitions),
-			Key:       key,
-			Value:     buf[start:len(buf):len(buf)],
-			Time:      now,
-		}
-	}
-	return records
+	return nil
 }
 
 // await waits for the verdicts of all records, but no longer than wait or the server's shutdown, and not at all where
@@ -283,34 +262,31 @@ func (in *Ingest) behind(records []broker.Record, now time.Time, wait time.Durat
 	return false
 }
 
-// result is the answer: what is known of the events by now.
-func (in *Ingest) result(shutdown <-chan struct{}, events []schema.Event, records []broker.Record, prefer preference, batch bool) (*accepted, error) {
-	a := &accepted{status: fiber.StatusCreated, prefer: prefer, events: make([]answer.Event, len(events))}
-	if prefer.async {
-		a.status = fiber.StatusAccepted
-	}
+// result fills in the answer: what is known of the events by now.
+func (in *Ingest) result(shutdown <-chan struct{}, a *accepted, events []schema.Event, batch bool) error {
 	var duplicates []duplicate
 	for i := range events {
-		r := &records[i]
-		a.events[i] = answer.Event{
+		r := &a.records[i]
+		e := answer.Event{
 			ID:    schema.EventID(in.cfg.Incarnation.Base, r.Offset, r.Partition),
 			Event: &events[i],
 			Score: events[i].Severity.BaseScore(),
 		}
-		if !prefer.async {
-			o, evaluated := in.verdicts[r.Partition].outcome(r.Offset, a.events[i].Score)
-			a.events[i].Score, a.events[i].Alerts, a.events[i].Evaluated = o.score, o.alerts, evaluated
+		if !a.prefer.async {
+			o, evaluated := in.verdicts[r.Partition].outcome(r.Offset, e.Score)
+			e.Score, e.Alerts, e.Evaluated = o.score, o.alerts, evaluated
 			if o.first != 0 {
 				duplicates = append(duplicates, duplicate{i, o.first})
 			}
 		}
+		a.events = append(a.events, e)
 	}
 	if differ := in.answerFirsts(shutdown, a.events, duplicates, batch); len(differ) > 0 {
 		e := httpapi.Conflict("An event with this event_id was accepted within 24 hours, with other content.")
 		e.Fields = differ
-		return nil, e
+		return e
 	}
-	return a, nil
+	return nil
 }
 
 // produceFailure says what is known of events that the log did not acknowledge.

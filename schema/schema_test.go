@@ -192,6 +192,13 @@ func TestMillis(t *testing.T) {
 	if err := m.UnmarshalText([]byte("yesterday")); err == nil {
 		t.Error("a time that is none was accepted")
 	}
+	random := rand.New(rand.NewPCG(1, 1))
+	for range 10_000 {
+		m = schema.Millis(random.Int64N(400_000_000_000_000)) - 100_000_000_000_000 // years before 0 and after 9999 too
+		if got, want := string(m.Append([]byte("at "))), "at "+m.Time().Format(schema.MillisLayout); got != want {
+			t.Fatalf("%d: %s, want %s", m, got, want)
+		}
+	}
 }
 
 func TestParseTenant(t *testing.T) {

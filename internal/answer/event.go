@@ -85,8 +85,18 @@ func AppendString(b []byte, s string) []byte {
 	return quoted
 }
 
-// isPlain reports whether s stands in JSON as it is.
+// isPlain reports whether s stands in JSON as it is. It looks at eight bytes at once: odd gets the high bit of each byte that
+// is below ' ', a quote, a backslash, or beyond ASCII (and, after such a byte, perhaps of more).
 func isPlain(s string) bool {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	for ; len(s) >= 8; s = s[8:] {
+		w := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 | uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+		quote, backslash := w^ones*'"', w^ones*'\\'
+		odd := w | (w - ones*' ') | (quote - ones) | (backslash - ones)
+		if odd&highs != 0 {
+			return false
+		}
+	}
 	for i := range len(s) {
 		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {
 			return false

@@ -6,8 +6,11 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"keypulse/schema"
 )
@@ -113,5 +116,19 @@ func BenchmarkAppendEvent(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		out = AppendEvent(out[:0], e)
+	}
+}
+
+func TestAppendString(t *testing.T) {
+	for _, odd := range []string{"", "\"", "\\", "\x00", "\x1f", "\x7f", "ä", "\u2028", "\xff", "a\"b", " ", "!", "#"} {
+		for length := range 20 {
+			for at := range length + 1 {
+				s := strings.Repeat("x", at) + odd + strings.Repeat("~", length-at)
+				want, _ := jsontext.AppendQuote(nil, s)
+				if got := AppendString(nil, s); string(got) != string(want) {
+					t.Fatalf("%q: %s, want %s", s, got, want)
+				}
+			}
+		}
 	}
 }

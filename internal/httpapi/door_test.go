@@ -168,20 +168,6 @@ func TestRequestIDs(t *testing.T) {
 	f("aé", false)
 }
 
-func TestNewUUIDv7(t *testing.T) {
-	seen := make(map[string]bool)
-	for range 10_000 {
-		id := newUUIDv7(noon)
-		if !strings.HasPrefix(id, fmt.Sprintf("%08x-%04x-7", noon.UnixMilli()>>16, noon.UnixMilli()&0xffff)) {
-			t.Fatalf("%s does not start with the time", id)
-		}
-		if seen[id] {
-			t.Fatalf("%s twice", id)
-		}
-		seen[id] = true
-	}
-}
-
 func TestHeadAndOptions(t *testing.T) {
 	ts := start(t, nil, errorRoutes)
 	for path, want := range map[string]int{"/api/ok": 200, "/api/none": 404, "/api/conflict": 409, "/healthz": 200} {

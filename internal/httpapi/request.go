@@ -1,14 +1,13 @@
 package httpapi
 
 import (
-	"encoding/hex"
-	"math/rand/v2"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/valyala/fasthttp"
 
 	"keypulse/internal/auth"
+	"keypulse/internal/uuid7"
 )
 
 const headerRequestID = "X-Request-Id"
@@ -61,11 +60,11 @@ func SenderOf(c *fiber.Ctx) *auth.Entry { return requestOf(c.Context()).entry }
 // line cannot be forged through it.
 func requestID(sent []byte, now time.Time) string {
 	if len(sent) == 0 || len(sent) > maxRequestID {
-		return newUUIDv7(now)
+		return string(uuid7.Append(nil, now.UnixMilli()))
 	}
 	for _, c := range sent {
 		if !isRequestIDByte(c) {
-			return newUUIDv7(now)
+			return string(uuid7.Append(nil, now.UnixMilli()))
 		}
 	}
 	return string(sent)
@@ -81,29 +80,4 @@ func isRequestIDByte(c byte) bool {
 		return true
 	}
 	return false
-}
-
-// newUUIDv7 makes a UUID of version 7. Its random bits need not be secret: a request id opens nothing.
-func newUUIDv7(now time.Time) string {
-	var u [16]byte
-	ms := now.UnixMilli()
-	for i := range 6 {
-		u[i] = byte(ms >> (40 - 8*i))
-	}
-	hi, lo := rand.Uint32(), rand.Uint64()
-	u[6] = 0x70 | byte(hi>>8)&0x0f
-	u[7] = byte(hi)
-	for i := range 8 {
-		u[8+i] = byte(lo >> (56 - 8*i))
-	}
-	u[8] = 0x80 | u[8]&0x3f
-
-	var text [36]byte
-	hex.Encode(text[0:8], u[0:4])
-	hex.Encode(text[9:13], u[4:6])
-	hex.Encode(text[14:18], u[6:8])
-	hex.Encode(text[19:23], u[8:10])
-	hex.Encode(text[24:36], u[10:16])
-	text[8], text[13], text[18], text[23] = '-', '-', '-', '-'
-	return string(text[:])
 }
