@@ -15,6 +15,9 @@ type LogRecord struct {
 	Version    int64 `json:"version"`
 	Partitions int32 `json:"partitions"` // of events, verdicts and state, for the life of the log
 	Base       int64 `json:"base"`       // added to offsets in ids: above every offset of earlier incarnations
+	// Topic is the identity of the topic of events, in hex, as its cluster gave it: made anew, it has another one. "" until
+	// somebody has noted it, and where brokers give none.
+	Topic string `json:"topic,omitempty"`
 }
 
 // RuleRecord is one immutable version of a rule, or its end. Key: [RecordKey](tenant, id).

@@ -11,11 +11,7 @@ import (
 	"keypulse/internal/broker"
 	"keypulse/internal/judged"
 	"keypulse/internal/pause"
-	"keypulse/schema"
 )
-
-// ErrOtherLog says that the tables hold events that the log does not have: the log was cut, or is another one.
-var ErrOtherLog = errors.New("ClickHouse has events that the log does not have, so that ids would be given a second time: the log was cut or made anew. Restore it, or start with an empty database")
 
 // unknownTail is how many events before the last one are looked at in the rollups when no commit says what was under way:
 // more than one INSERT can have.
@@ -87,11 +83,12 @@ func (s *Sink) killAll(ctx context.Context, state map[int32]committed) error {
 
 // position settles what is open in one partition and says where to go on.
 func (s *Sink) position(ctx context.Context, owner uint64, partition int32, c committed) (judged.Position, error) {
-	stored, err := s.stored(ctx, partition)
+	v := s.verifier()
+	stored, err := v.stored(s.bounded(ctx), partition)
 	if err != nil {
 		return judged.Position{}, err
 	}
-	if err := s.checkLog(ctx, partition, stored); err != nil {
+	if err := v.checkPartition(s.bounded(ctx), partition, stored); err != nil {
 		return judged.Position{}, err
 	}
 	at := judged.Position{Offset: c.offset, Verdict: c.verdict}
@@ -130,51 +127,6 @@ func (c committed) span(partition int32) *span {
 		if c.open[i].Partition == partition {
 			return &c.open[i]
 		}
-	}
-	return nil
-}
-
-// stored is the offset after the last one of a partition that the tables know: as a row, as lost, or as dropped.
-func (s *Sink) stored(ctx context.Context, partition int32) (int64, error) {
-	var last, lost, dropped uint64
-	query := fmt.Sprintf(`SELECT (SELECT max(id) FROM events WHERE kafka_partition = %[1]d), (SELECT max(last_id) FROM lost WHERE kafka_partition = %[1]d),
-		(SELECT max(last_id) FROM dropped WHERE kafka_partition = %[1]d)`, partition)
-	if err := s.row(ctx, query, &last, &lost, &dropped); err != nil {
-		return 0, fmt.Errorf("read how far events are stored: %w", err)
-	}
-	offset, _ := schema.SplitEventID(s.cfg.Incarnation.Base, int64(max(last, lost, dropped)))
-	return max(offset+1, 0), nil
-}
-
-// checkLog makes sure that the log is the one that the tables were filled from: it reaches as far, and its last event that is
-// stored is the one that the tables have.
-func (s *Sink) checkLog(ctx context.Context, partition int32, stored int64) error {
-	first, end, err := s.cfg.Client.Offsets(ctx, schema.TopicEvents, partition)
-	if err != nil {
-		return err
-	}
-	if stored > end {
-		return fmt.Errorf("%w: partition %d ends at offset %d, stored are %d", ErrOtherLog, partition, end, stored)
-	}
-	if stored-1 < first {
-		return nil
-	}
-	record, err := s.cfg.Client.ReadAt(ctx, schema.TopicEvents, partition, stored-1)
-	if err != nil {
-		return err
-	}
-	event, err := schema.DecodeEvent(record.Key, record.Value, record.Time)
-	if err != nil {
-		return nil //nolint:nilerr // an event that cannot be decoded has no identity to compare
-	}
-	var same, any uint64
-	id := s.id(stored-1, partition)
-	query := fmt.Sprintf("SELECT countIf(event_id = {event_id:String} AND toUnixTimestamp64Milli(created_at) = %d), count() FROM events WHERE kafka_partition = %d AND id = %d", event.CreatedAt, partition, id)
-	if err := s.cfg.DB.QueryRow(withParameter(s.bounded(ctx), "event_id", event.EventID), query).Scan(&same, &any); err != nil {
-		return fmt.Errorf("compare with the log: %w", err)
-	}
-	if any > 0 && same == 0 {
-		return fmt.Errorf("%w: the event %d of partition %d is another one", ErrOtherLog, stored-1, partition)
 	}
 	return nil
 }

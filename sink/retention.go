@@ -26,7 +26,7 @@ type dropped struct {
 
 // readDropped asks for what retention has dropped.
 func (v Verifier) readDropped(ctx context.Context) (map[int32]dropped, error) {
-	rows, err := v.DB.Query(ctx, `SELECT kafka_partition, max(last_id), sum(rows), sum(alerts), sum(pointed), sum(ids) FROM dropped FINAL GROUP BY kafka_partition`)
+	rows, err := v.DB.Query(ctx, `SELECT kafka_partition, max(last_id), sum(rows), sum(alerts), sum(pointed), sum(ids) FROM dropped FINAL `+v.ofThisLog("last_id")+` GROUP BY kafka_partition`)
 	if err != nil {
 		return nil, fmt.Errorf("read what was dropped: %w", err)
 	}
@@ -154,7 +154,7 @@ func (s *Sink) dropLines(ctx context.Context, months []string, recorded map[int3
 	for p := range s.cfg.Incarnation.Partitions {
 		var last, n, sum, alerts, pointed uint64
 		query := fmt.Sprintf("SELECT max(id), count(), sum(id), sum(alerts), countIf(%s) FROM events WHERE kafka_partition = %d AND toYYYYMM(log_time) IN (%s) AND id > %d",
-			hasPoints, p, strings.Join(months, ", "), max(0, recorded[p].last))
+			hasPoints, p, strings.Join(months, ", "), max(s.verifier().firstID()-1, recorded[p].last))
 		if err := s.row(ctx, query, &last, &n, &sum, &alerts, &pointed); err != nil {
 			return nil, fmt.Errorf("count what is dropped: %w", err)
 		}

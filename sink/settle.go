@@ -22,6 +22,14 @@ type rollup struct {
 // hasPoints is true for an event to which rules gave points: key_points counts those.
 const hasPoints = "duplicate_of = 0 AND score > multiIf(severity = 'critical', 30, severity = 'warning', 10, 0)"
 
+// counts is the column that says how many events a line counts.
+func (r rollup) counts() string {
+	if r.where == hasPoints {
+		return "n"
+	}
+	return "n_all"
+}
+
 var rollups = []rollup{
 	{"keys", "tenant, key_id, kafka_partition", "1"},
 	{"activity_by_minute", "minute, tenant, severity, kafka_partition", "1"},

@@ -131,7 +131,7 @@ func (v Verifier) partition(ctx context.Context, report *Report, p int32, end in
 	want := max(low, stored) - lost - gone.rows
 	if e.count != want || e.sum != v.idSum(p, max(low, stored))-have.lostSum[p]-gone.sum {
 		var rows, distinct uint64
-		query := fmt.Sprintf("SELECT count(), uniqExact(id) FROM events WHERE kafka_partition = %d AND id > %d AND id < %d", p, max(0, gone.last), schema.EventID(v.Incarnation.Base, max(low, stored), p))
+		query := fmt.Sprintf("SELECT count(), uniqExact(id) FROM events WHERE kafka_partition = %d AND id > %d AND id < %d", p, max(v.firstID()-1, gone.last), schema.EventID(v.Incarnation.Base, max(low, stored), p))
 		if err := v.DB.QueryRow(ctx, query).Scan(&rows, &distinct); err != nil {
 			return fmt.Errorf("count events of partition %d: %w", p, err)
 		}
@@ -170,7 +170,7 @@ func (v Verifier) read(ctx context.Context) (proofs, error) {
 		out.lastLost[p] = -1
 		out.events[p] = eventsProof{last: -1}
 	}
-	rows, err := v.DB.Query(ctx, `SELECT kafka_partition, count(), min(id), max(id), sum(id), sum(alerts), countIf(`+hasPoints+`) FROM events GROUP BY kafka_partition`)
+	rows, err := v.DB.Query(ctx, `SELECT kafka_partition, count(), min(id), max(id), sum(id), sum(alerts), countIf(`+hasPoints+`) FROM events `+v.ofThisLog("id")+` GROUP BY kafka_partition`)
 	if err != nil {
 		return out, fmt.Errorf("read the proof of events: %w", err)
 	}
@@ -189,15 +189,11 @@ func (v Verifier) read(ctx context.Context) (proofs, error) {
 		return out, fmt.Errorf("read the proof of events: %w", err)
 	}
 	for _, r := range rollups {
-		column := "n_all"
-		if r.where == hasPoints {
-			column = "n"
-		}
-		if out.rollups[r.name], err = v.numbers(ctx, fmt.Sprintf("SELECT kafka_partition, toInt64(sum(%s)) FROM %s GROUP BY kafka_partition", column, r.name)); err != nil {
+		if out.rollups[r.name], err = v.counted(ctx, r); err != nil {
 			return out, err
 		}
 	}
-	if out.alerts, err = v.numbers(ctx, "SELECT toUInt16(event_id % 1024) AS p, toInt64(uniqExact(id)) FROM alerts WHERE event_id > 0 GROUP BY p"); err != nil {
+	if out.alerts, err = v.numbers(ctx, fmt.Sprintf("SELECT toUInt16(event_id %% 1024) AS p, toInt64(uniqExact(id)) FROM alerts WHERE event_id >= %d GROUP BY p", v.firstID())); err != nil {
 		return out, err
 	}
 	if err := v.readLost(ctx, &out); err != nil {
@@ -205,6 +201,30 @@ func (v Verifier) read(ctx context.Context) (proofs, error) {
 	}
 	out.dropped, err = v.readDropped(ctx) // after events: what goes meanwhile is recorded before it goes
 	return out, err
+}
+
+// firstID is the smallest id that an event of this log can have. What is below belongs to earlier logs.
+func (v Verifier) firstID() int64 { return schema.EventID(v.Incarnation.Base, 0, 0) }
+
+// ofThisLog is a condition on a column of ids, empty for a first log, so that the projection answers.
+func (v Verifier) ofThisLog(column string) string {
+	if v.Incarnation.Base <= 1 {
+		return ""
+	}
+	return fmt.Sprintf("WHERE %s >= %d", column, v.firstID())
+}
+
+// counted is how many events of this log a rollup has counted, by partition.
+func (v Verifier) counted(ctx context.Context, r rollup) (map[int32]int64, error) {
+	counted, err := v.numbers(ctx, fmt.Sprintf("SELECT kafka_partition, toInt64(sum(%s)) FROM %s GROUP BY kafka_partition", r.counts(), r.name))
+	if err != nil {
+		return nil, err
+	}
+	before, err := v.numbers(ctx, fmt.Sprintf("SELECT kafka_partition, counted FROM earlier_logs FINAL WHERE base = %d AND rollup = '%s'", v.Incarnation.Base, r.name))
+	for p, n := range before {
+		counted[p] -= n
+	}
+	return counted, err
 }
 
 // eventsAbove is the proof of the rows of a partition above an id.
@@ -224,7 +244,7 @@ func (v Verifier) eventsAbove(ctx context.Context, p int32, id int64) (eventsPro
 // readLost asks for what the log lost.
 func (v Verifier) readLost(ctx context.Context, out *proofs) error {
 	rows, err := v.DB.Query(ctx, `SELECT kafka_partition, max(last_id), toUInt64(sum(intDiv(last_id - first_id, 1024) + 1)), toUInt64(sum((intDiv(last_id - first_id, 1024) + 1) * intDiv(first_id + last_id, 2)))
-		FROM lost FINAL GROUP BY kafka_partition`)
+		FROM lost FINAL `+v.ofThisLog("last_id")+` GROUP BY kafka_partition`)
 	if err != nil {
 		return fmt.Errorf("read what is lost: %w", err)
 	}

@@ -17,6 +17,7 @@ import (
 	"keypulse/internal/auth"
 	"keypulse/internal/broker"
 	"keypulse/internal/httpapi"
+	"keypulse/internal/pause"
 	"keypulse/internal/quota"
 	"keypulse/internal/store"
 	"keypulse/internal/ticket"
@@ -49,6 +50,8 @@ type node struct {
 	dsn         string       // of ClickHouse
 	db          driver.Conn  // a pool that all roles share
 	refuse      func() error // see ingest.Config
+	// mayBegin says why this node may not begin a first log. A node without tables cannot know whether there was one before.
+	mayBegin func(context.Context) error
 }
 
 // newNode makes a node without parts.
@@ -58,7 +61,7 @@ func newNode(ctx context.Context, s *settings) (*node, error) {
 		return nil, err
 	}
 	log.Info("starting", zap.String("version", version()), zap.String("go", runtime.Version()))
-	return &node{stack: newStack(ctx, log), settings: s, book: rules.NewBook()}, nil
+	return &node{stack: newStack(ctx, log), settings: s, book: rules.NewBook(), mayBegin: noLog}, nil
 }
 
 // starting is the context of the node's start.
@@ -66,7 +69,20 @@ func (n *node) starting() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(n.ctx, startTimeout)
 }
 
-// openLog connects to Kafka, makes the topics that are missing and learns the log's incarnation.
+// errNoLog says that nobody has begun a log yet.
+var errNoLog = errors.New("there is no log yet: `keypulse migrate` begins one, and so does a sink or a query node, for they see whether ClickHouse was filled from an earlier one")
+
+func noLog(context.Context) error { return errNoLog }
+
+const (
+	// watchLogEvery is how often a node looks whether the log is still the one that it opened.
+	watchLogEvery = 2 * time.Second
+	// lookForLogEvery is how often a node looks whether somebody has begun a log.
+	lookForLogEvery = 200 * time.Millisecond
+)
+
+// openLog connects to Kafka, makes the topics that are missing and learns the log's incarnation, which must be one that ids
+// can be given from.
 func (n *node) openLog() error {
 	ctx, cancel := n.starting()
 	defer cancel()
@@ -79,13 +95,37 @@ func (n *node) openLog() error {
 		client.Close()
 		return nil
 	})
-	if n.incarnation, err = client.EnsureTopics(ctx, n.settings.topics()); err != nil {
+	topics := n.settings.topics()
+	topics.MayBegin = n.mayBegin
+	for said := false; ; said = true {
+		if n.incarnation, err = client.EnsureTopics(ctx, topics); !errors.Is(err, errNoLog) {
+			break
+		}
+		if !said {
+			n.log.Warn("waiting for somebody to begin the log", zap.Error(err))
+		}
+		if pause.For(ctx, lookForLogEvery) != nil {
+			return err
+		}
+	}
+	if err != nil {
 		return err
 	}
+	if err := client.CheckLog(ctx, n.incarnation, processor.GroupID, sink.GroupID); err != nil {
+		return err
+	}
+	n.start("log", func(ctx context.Context) error { return client.WatchLog(ctx, n.incarnation, watchLogEvery) })
 	if n.settings.partitionsGiven && n.settings.Partitions != int(n.incarnation.Partitions) {
 		n.log.Info("the log keeps the number of partitions that it was made with", zap.Int32("partitions", n.incarnation.Partitions))
 	}
 	return nil
+}
+
+// checkTables makes sure that the tables were filled from the log that is there: nothing is accepted before.
+func (n *node) checkTables() error {
+	ctx, cancel := n.starting()
+	defer cancel()
+	return sink.Verifier{Client: n.client, Incarnation: n.incarnation, DB: n.db}.CheckLog(ctx)
 }
 
 // queryConns bounds the statements of query that run at the same time; others wait.
@@ -100,6 +140,7 @@ func (n *node) openDB(dsn string) error {
 	if n.db, err = n.openPool(ctx, "ClickHouse client"); err != nil {
 		return err
 	}
+	n.mayBegin = func(ctx context.Context) error { return sink.MayBegin(ctx, n.db) }
 	return store.Migrate(ctx, n.db)
 }
 

@@ -98,8 +98,18 @@ func (n *node) startRole(r role) error {
 
 // prepareRole opens what the role stands on.
 func (n *node) prepareRole(r role) error {
+	if r.db {
+		if err := n.openDB(n.settings.ClickHouseDSN); err != nil {
+			return err
+		}
+	}
 	if err := n.openLog(); err != nil {
 		return err
+	}
+	if r.db {
+		if err := n.checkTables(); err != nil {
+			return err
+		}
 	}
 	if r.book {
 		if err := n.followRules(); err != nil {
@@ -115,30 +125,5 @@ func (n *node) prepareRole(r role) error {
 			return err
 		}
 	}
-	if r.db {
-		return n.openDB(n.settings.ClickHouseDSN)
-	}
 	return nil
-}
-
-// runMigrate makes topics and tables.
-func runMigrate(ctx context.Context, args []string) error {
-	s, rest, err := parseSettings("migrate", args, nil, logGroup, kafkaGroup, topicsGroup, storeGroup)
-	if err != nil {
-		return err
-	}
-	if err := noArguments("migrate", rest); err != nil {
-		return err
-	}
-	if s.embeddedKafka() || s.embeddedClickHouse() {
-		return usagef("migrate needs --kafka-brokers and --clickhouse-dsn; `keypulse up` migrates its own")
-	}
-	n, err := newNode(ctx, s)
-	if err != nil {
-		return err
-	}
-	if err := n.openLog(); err != nil {
-		return errors.Join(err, n.stop())
-	}
-	return errors.Join(n.openDB(s.ClickHouseDSN), n.stop())
 }

@@ -196,6 +196,7 @@ func (s *settings) broker() broker.Config {
 func (s *settings) topics() broker.TopicConfig {
 	t := broker.TopicConfig{
 		Partitions: int32(s.Partitions), Replicas: s.Replicas, MinInSync: s.MinInSync, RetentionBytes: -1, RetentionMS: -1,
+		MayBegin: noLog,
 	}
 	if s.Retention > 0 {
 		t.RetentionMS = s.Retention.Milliseconds()

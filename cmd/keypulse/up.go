@@ -18,7 +18,9 @@ import (
 	"keypulse/internal/auth"
 	"keypulse/internal/broker"
 	"keypulse/internal/engine"
+	"keypulse/internal/store"
 	"keypulse/schema"
+	"keypulse/sink"
 )
 
 // minFreeDisk is the free space of the data folder below which nothing is accepted: the embedded broker must never
@@ -82,6 +84,7 @@ func (n *node) up(out io.Writer) error {
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}
+	n.mayBegin = func(ctx context.Context) error { return n.tablesMayBegin(ctx, dsn, engineReady) }
 	apiKey, err := n.startLogAndTables()
 	if err != nil {
 		return errors.Join(err, l.Close())
@@ -116,23 +119,33 @@ func (n *node) startEngine() (dsn string, ready func(context.Context) error, err
 	return e.DSN(), e.Ready, nil
 }
 
+// startBroker starts the embedded broker, unless a cluster is given.
+func (n *node) startBroker() error {
+	s := n.settings
+	if !s.embeddedKafka() {
+		return nil
+	}
+	b, err := broker.StartEmbedded(broker.EmbeddedConfig{Dir: filepath.Join(s.Data, "kafka"), Listen: s.KafkaListen, FSync: s.FSync})
+	if err != nil {
+		return err
+	}
+	if !isLoopback(s.KafkaListen) {
+		n.log.Warn("the embedded Kafka has no authentication: who reaches its address can read events and write API keys", zap.String("address", s.KafkaListen))
+	}
+	n.onStop("Kafka broker", func(context.Context) error {
+		b.Close()
+		return nil
+	})
+	n.start("disk guard", n.guardDisk())
+	return nil
+}
+
 // startLogAndTables starts the embedded broker, unless a cluster is given, and everything that is kept in memory from
 // the log. It returns the first API key when it made one.
 func (n *node) startLogAndTables() (apiKey string, err error) {
 	s := n.settings
-	if s.embeddedKafka() {
-		b, err := broker.StartEmbedded(broker.EmbeddedConfig{Dir: filepath.Join(s.Data, "kafka"), Listen: s.KafkaListen, FSync: s.FSync})
-		if err != nil {
-			return "", err
-		}
-		if !isLoopback(s.KafkaListen) {
-			n.log.Warn("the embedded Kafka has no authentication: who reaches its address can read events and write API keys", zap.String("address", s.KafkaListen))
-		}
-		n.onStop("Kafka broker", func(context.Context) error {
-			b.Close()
-			return nil
-		})
-		n.start("disk guard", n.guardDisk())
+	if err := n.startBroker(); err != nil {
+		return "", err
 	}
 	if err := n.openLog(); err != nil {
 		return "", err
@@ -185,9 +198,28 @@ func (n *node) startStore(dsn string, ready func(context.Context) error) error {
 	if err := n.openDB(dsn); err != nil {
 		return err
 	}
+	if err := n.checkTables(); err != nil {
+		return err
+	}
 	n.addSink()
 	n.addQuery()
 	return nil
+}
+
+// tablesMayBegin waits for ClickHouse and asks whether its tables have events of a log that is gone. Only a first start does.
+func (n *node) tablesMayBegin(ctx context.Context, dsn string, ready func(context.Context) error) error {
+	if err := ready(ctx); err != nil {
+		return err
+	}
+	db, err := store.Open(ctx, dsn)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	if err := store.Migrate(ctx, db); err != nil {
+		return err
+	}
+	return sink.MayBegin(ctx, db)
 }
 
 // guardDisk watches the data folder's free space and refuses events, and what else the API writes, while there is too

@@ -178,7 +178,7 @@ func TestFollowerIsReadyWhenItHasReadWhatWasThere(t *testing.T) {
 
 func TestEnsureTopicsFixesPartitions(t *testing.T) {
 	c, log := brokertest.Start(t, 3)
-	if log.Partitions != 3 || log.Version != 1 || log.Base != 1 {
+	if log.Partitions != 3 || log.Version != 2 || log.Base != 1 || log.Topic == "" {
 		t.Errorf("new log: %+v", log)
 	}
 	again, err := c.EnsureTopics(t.Context(), broker.TopicConfig{Partitions: 5, Replicas: 1})

@@ -3,6 +3,8 @@ package broker
 import (
 	"context"
 	"testing"
+
+	"keypulse/schema"
 )
 
 // Renew gives the appender a new producer id whose first record has this number.
@@ -21,4 +23,14 @@ func (a *Append) ProducerID() int64 { return a.lane.producerID }
 // Supersede makes the appender number its next batch as a later epoch of other's producer, from 0.
 func (a *Append) Supersede(other *Append) {
 	a.lane.producerID, a.lane.epoch, a.lane.sequence, a.lane.ready = other.lane.producerID, other.lane.epoch+1, 0, true
+}
+
+// DeleteTopic removes a topic, as a cluster's owner may.
+func (c *Client) DeleteTopic(ctx context.Context, topic schema.Topic) error {
+	return c.deleteTopic(ctx, topic)
+}
+
+// CreateTopic makes a topic.
+func (c *Client) CreateTopic(ctx context.Context, topic schema.Topic, partitions int32, cfg TopicConfig) error {
+	return c.createTopic(ctx, topic, partitions, cfg, nil)
 }

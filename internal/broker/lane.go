@@ -44,6 +44,8 @@ type lane struct {
 	epoch      int16
 	sequence   int32 // of the next record
 	ready      bool
+
+	next int64 // what follows the last offset that was acknowledged
 }
 
 // deliver sends b until it is acknowledged and returns the offset of its first record. A batch that a link has tried goes
@@ -65,8 +67,7 @@ func (l *lane) deliver(ctx context.Context, b *batch) (int64, error) {
 		}
 		offset, sent, err := l.send(ctx, b)
 		if err == nil {
-			l.sequence += b.count
-			return offset, nil
+			return offset, l.acknowledged(b.count, offset)
 		}
 		var code kafka.Error
 		answered := errors.As(err, &code)
@@ -91,6 +92,16 @@ func (l *lane) deliver(ctx context.Context, b *batch) (int64, error) {
 func (l *lane) numbers(records int32) bool { return l.ready && l.sequence <= math.MaxInt32-records }
 
 func (l *lane) seal(b *batch) { b.seal(l.producerID, l.epoch, l.sequence) }
+
+// acknowledged notes where the log has so many records. An offset that was given before is another log's.
+func (l *lane) acknowledged(count int32, offset int64) error {
+	if offset < l.next {
+		return fmt.Errorf("produce to %s/%d: %w (acknowledged at offset %d, after %d): %w", l.topic, l.partition, ErrOtherLog, offset, l.next-1, ErrOutcomeUnknown)
+	}
+	l.sequence += count
+	l.next = offset + int64(count)
+	return nil
+}
 
 func (l *lane) giveUp(maybe bool, err error) error {
 	l.ready = false
@@ -165,9 +176,9 @@ func (l *lane) send(ctx context.Context, b *batch) (offset int64, sent bool, err
 	return offset, true, err
 }
 
-// Final reports whether trying again cannot help: the embedded broker has failed, the generation is over, or a record is
+// Final reports whether trying again cannot help: the embedded broker has failed, the log is another one, the generation is over, or a record is
 // larger than its topic takes.
 func Final(err error) bool {
-	return errors.Is(err, ErrBrokerFailed) || errors.Is(err, errFenced) ||
+	return errors.Is(err, ErrBrokerFailed) || errors.Is(err, ErrOtherLog) || errors.Is(err, errFenced) ||
 		errors.Is(err, kafka.MessageSizeTooLarge) || errors.Is(err, kafka.RecordListTooLarge)
 }

@@ -56,7 +56,7 @@ func NewProducer(c *Client, topic schema.Topic, partitions int32, cfg ProducerCo
 }
 
 // Run delivers until ctx is done and every record accepted before has its outcome. It returns early only with
-// [ErrBrokerFailed].
+// [ErrBrokerFailed] or [ErrOtherLog].
 func (p *Producer) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	linksEnded := make(chan struct{})

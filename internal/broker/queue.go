@@ -221,6 +221,9 @@ func (q *queue) next() *batch {
 // land is what a link does with a batch that was in a request: one that is acknowledged has its outcome, any other is the
 // goroutine's from now on, with the lane.
 func (q *queue) land(l *link, b *batch, offset int64, err error) {
+	if err == nil {
+		err = q.lane.acknowledged(b.count, offset)
+	}
 	if err != nil {
 		b.failed = err
 		q.mu.Lock()
@@ -229,7 +232,6 @@ func (q *queue) land(l *link, b *batch, offset int64, err error) {
 		q.wakeGoroutine()
 		return
 	}
-	q.lane.sequence += b.count
 	q.settle(b, offset, nil)
 	if q.link.Load() != l { // the one that is the leader's now may have found the lane busy
 		q.wakeGoroutine()
@@ -252,10 +254,12 @@ func (q *queue) run(ctx context.Context, linksEnded <-chan struct{}) error {
 			}
 		}
 		offset, err := q.deliver(ctx, b)
-		if errors.Is(err, ErrBrokerFailed) {
-			q.close(fmt.Errorf("%w: %w", ErrBrokerFailed, ErrNotWritten))
-			q.settle(b, 0, err)
-			return err
+		for _, fatal := range []error{ErrBrokerFailed, ErrOtherLog} {
+			if errors.Is(err, fatal) {
+				q.close(fmt.Errorf("%w: %w", fatal, ErrNotWritten))
+				q.settle(b, 0, err)
+				return err
+			}
 		}
 		q.settle(b, offset, err)
 	}

@@ -21,6 +21,8 @@ type TopicConfig struct {
 	RetentionBytes int64 // of each partition of events and verdicts; -1 = no bound
 	RetentionMS    int64 // the same by age; -1 = no bound
 	MinInSync      int   // min.insync.replicas; 0 = the cluster's default
+	// MayBegin says why no first log may begin, where none is recorded; nil: it may.
+	MayBegin func(context.Context) error
 }
 
 // controlTopics have one partition and keep everything.
@@ -38,26 +40,28 @@ const maxMessageBytes = 8 << 20
 const maxClockAhead = 5 * time.Second
 
 // EnsureTopics makes the topics that are missing and returns the log's incarnation. An existing log whose number of
-// partitions is not the one that it was made with is an error: ids and the order of keys depend on it.
+// partitions is not the one that it was made with is an error: ids and the order of keys depend on it. So is one whose
+// topic of events is another one than it was ([ErrOtherLog]).
 func (c *Client) EnsureTopics(ctx context.Context, cfg TopicConfig) (schema.LogRecord, error) {
 	if cfg.Partitions < 1 || cfg.Partitions > schema.MaxPartitions {
 		return schema.LogRecord{}, fmt.Errorf("create topics: partitions is %d: must be 1 to %d", cfg.Partitions, schema.MaxPartitions)
 	}
-	for _, t := range controlTopics {
-		if err := c.createTopic(ctx, t, 1, cfg, map[string]string{"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}); err != nil {
-			return schema.LogRecord{}, err
-		}
+	if err := c.EnsureControlTopics(ctx, cfg); err != nil {
+		return schema.LogRecord{}, err
 	}
-	for _, t := range briefTopics {
-		if err := c.createTopic(ctx, t, 1, cfg, map[string]string{"cleanup.policy": "delete", "retention.ms": "3600000", "segment.ms": "3600000"}); err != nil {
-			return schema.LogRecord{}, err
-		}
-	}
-	log, err := c.readLog(ctx)
+	log, err := c.ReadLog(ctx)
 	if err != nil {
 		return log, err
 	}
+	if err := c.checkTopic(ctx, log); err != nil {
+		return log, err
+	}
 	if log.Version == 0 {
+		if cfg.MayBegin != nil {
+			if err := cfg.MayBegin(ctx); err != nil {
+				return log, fmt.Errorf("begin a log: %w", err)
+			}
+		}
 		// Base 1: no event has the id 0, which means "none" in duplicate_of and is falsy in JavaScript.
 		if log, err = c.recordLog(ctx, schema.LogRecord{Version: 1, Partitions: cfg.Partitions, Base: 1}); err != nil {
 			return log, err
@@ -69,7 +73,7 @@ func (c *Client) EnsureTopics(ctx context.Context, cfg TopicConfig) (schema.LogR
 		"retention.bytes":   strconv.FormatInt(cfg.RetentionBytes, 10),
 		"max.message.bytes": strconv.Itoa(maxMessageBytes),
 	}
-	for _, t := range []schema.Topic{schema.TopicEvents, schema.TopicVerdicts, schema.TopicState} {
+	for _, t := range logTopics {
 		own := maps.Clone(settings)
 		switch t {
 		case schema.TopicEvents:
@@ -85,7 +89,39 @@ func (c *Client) EnsureTopics(ctx context.Context, cfg TopicConfig) (schema.LogR
 			return log, err
 		}
 	}
-	return log, nil
+	return c.recordTopic(ctx, log)
+}
+
+// EnsureControlTopics makes the topics that are missing and are not the log's own.
+func (c *Client) EnsureControlTopics(ctx context.Context, cfg TopicConfig) error {
+	for _, t := range controlTopics {
+		if err := c.createTopic(ctx, t, 1, cfg, map[string]string{"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}); err != nil {
+			return err
+		}
+	}
+	for _, t := range briefTopics {
+		if err := c.createTopic(ctx, t, 1, cfg, map[string]string{"cleanup.policy": "delete", "retention.ms": "3600000", "segment.ms": "3600000"}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// recordTopic notes the identity of the topic of events, where that is not done yet: from then on another one is refused.
+func (c *Client) recordTopic(ctx context.Context, log schema.LogRecord) (schema.LogRecord, error) {
+	if log.Topic != "" {
+		return log, nil
+	}
+	next := log
+	next.Version++
+	err := retry(ctx, func(ctx context.Context) (err error) {
+		next.Topic, err = c.topicID(ctx, schema.TopicEvents)
+		return err
+	})
+	if err != nil || next.Topic == "" {
+		return log, err
+	}
+	return c.recordLog(ctx, next)
 }
 
 func (c *Client) createTopic(ctx context.Context, topic schema.Topic, partitions int32, cfg TopicConfig, settings map[string]string) error {
@@ -148,8 +184,8 @@ func (e *PartitionsError) Error() string {
 	return fmt.Sprintf("check log: topic %s has %d partitions, but the log was made with %d, which is fixed for its life", e.Topic, e.Have, e.Want)
 }
 
-// readLog returns the log's incarnation, version 0 when none is recorded.
-func (c *Client) readLog(ctx context.Context) (schema.LogRecord, error) {
+// ReadLog returns the log's incarnation, version 0 when none is recorded.
+func (c *Client) ReadLog(ctx context.Context) (schema.LogRecord, error) {
 	var log schema.LogRecord
 	var bad error
 	err := NewFollower(c, schema.TopicLog, func(r Record) {
@@ -173,5 +209,5 @@ func (c *Client) recordLog(ctx context.Context, log schema.LogRecord) (schema.Lo
 	if _, err := a.Records(ctx, Record{Key: []byte("log"), Value: value, Time: schema.MillisOf(time.Now())}); err != nil {
 		return log, err
 	}
-	return c.readLog(ctx)
+	return c.ReadLog(ctx)
 }
