@@ -18,9 +18,9 @@ func TestNewLogBeginsAboveTheOld(t *testing.T) {
 	if err := sink.MayBegin(t.Context(), db); err != nil {
 		t.Errorf("a first log on empty tables: %v", err)
 	}
-	for range 3 {
+	for range 2 {
 		stop := start(t, newSink(c, f.log, db))
-		for range 40 {
+		for range 20 {
 			f.chunk()
 		}
 		f.await(db)
@@ -36,7 +36,7 @@ func TestNewLogBeginsAboveTheOld(t *testing.T) {
 		if err := f.verifier(db).CheckLog(t.Context()); err != nil {
 			t.Error(err)
 		}
-		for range 20 { // in the log, and never stored
+		for range 5 { // in the log, and never stored
 			f.chunk()
 		}
 		reached, err := c.Reached(t.Context(), f.log, sink.GroupID)
