@@ -152,6 +152,11 @@ func (b *bulk) gather() (ended bool, err error) {
 
 // accept writes the chunk's events and waits for their verdicts.
 func (b *bulk) accept(first int) (*accepted, error) {
+	v, err := b.in.enter(b.c)
+	if err != nil {
+		return nil, err
+	}
+	defer v.leave(false)
 	events, _ := b.decoder.Lines()
 	// The request has been counted once, for its first hundred events.
 	requests := func(events int) int { return (events + eventsARequest - 1) / eventsARequest }
@@ -160,7 +165,9 @@ func (b *bulk) accept(first int) (*accepted, error) {
 	}
 	nameEvents(events, b.c.Get("Idempotency-Key"), first-1)
 	a := &accepted{scratch: newScratch(), prefer: b.prefer}
-	if err := b.in.write(a.scratch, httpapi.IdentityOf(b.c).Tenant, events); err != nil {
+	err = b.in.write(a.scratch, httpapi.IdentityOf(b.c).Tenant, events)
+	v.leave(false) // a chunk takes longer than a request of the usual size, also without a queue
+	if err != nil {
 		a.free()
 		return nil, err
 	}
@@ -270,6 +277,7 @@ func (b *bulk) send() error {
 		status = fiber.StatusAccepted
 	}
 	if b.worst != nil {
+		httpapi.Hold(b.c, b.worst)
 		status = b.worst.Status
 		for _, h := range b.worst.Headers {
 			b.c.Response().Header.SetCanonical([]byte(h.Name), []byte(h.Value))

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"keypulse/ingest/admission"
 	"keypulse/ingest/decode"
 	"keypulse/internal/answer"
 	"keypulse/internal/auth"
@@ -43,6 +44,7 @@ type Ingest struct {
 	log      *zap.Logger
 	producer *broker.Producer
 	verdicts []*verdicts // by partition
+	gate     *admission.Gate[auth.Tenant]
 	metrics  *metrics
 }
 
@@ -58,8 +60,9 @@ func New(cfg Config) *Ingest {
 		cfg:      cfg,
 		log:      cfg.Log.Named("ingest"),
 		producer: broker.NewProducer(cfg.Client, schema.TopicEvents, cfg.Incarnation.Partitions, cfg.Producer),
+		gate:     admission.New[auth.Tenant](),
 	}
-	in.metrics = newMetrics(cfg.Metrics, in.producer.Buffered)
+	in.metrics = newMetrics(cfg.Metrics, in.producer.Buffered, in.gate.Limit)
 	for range cfg.Incarnation.Partitions {
 		in.verdicts = append(in.verdicts, &verdicts{})
 	}
@@ -84,7 +87,37 @@ func (in *Ingest) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
+// visit is a request that the gate has let in, until the log has its events.
+type visit struct {
+	in *Ingest
+	admission.Visit
+	left bool
+}
+
+// enter lets a request in, or says that the node is overloaded.
+func (in *Ingest) enter(c *fiber.Ctx) (visit, error) {
+	v, ok := in.gate.Enter(httpapi.IdentityOf(c).Tenant, httpapi.Started(c))
+	if !ok {
+		in.metrics.shed.Inc()
+		return visit{}, httpapi.Unavailable(httpapi.CodeOverloaded, "More requests are coming in than can be served; nothing was accepted.", 1)
+	}
+	return visit{in, v, false}, nil
+}
+
+// leave ends the visit, once. served says whether the log has acknowledged the events of a request of the usual size.
+func (v *visit) leave(served bool) {
+	if !v.left {
+		v.left = true
+		v.in.gate.Leave(v.Visit, time.Now(), served)
+	}
+}
+
 func (in *Ingest) postEvent(c *fiber.Ctx) error {
+	v, err := in.enter(c)
+	if err != nil {
+		return err
+	}
+	defer v.leave(false)
 	if err := httpapi.NoParams(c); err != nil {
 		return err
 	}
@@ -98,7 +131,7 @@ func (in *Ingest) postEvent(c *fiber.Ctx) error {
 	if len(fields) > 0 {
 		return decodeFailure(fields)
 	}
-	a, err := in.accept(c, events, false)
+	a, err := in.accept(c, &v, events, false)
 	if err != nil {
 		return err
 	}
@@ -107,6 +140,11 @@ func (in *Ingest) postEvent(c *fiber.Ctx) error {
 }
 
 func (in *Ingest) postBatch(c *fiber.Ctx) error {
+	v, err := in.enter(c)
+	if err != nil {
+		return err
+	}
+	defer v.leave(false)
 	if err := httpapi.NoParams(c); err != nil {
 		return err
 	}
@@ -120,7 +158,7 @@ func (in *Ingest) postBatch(c *fiber.Ctx) error {
 	if len(fields) > 0 {
 		return decodeFailure(fields)
 	}
-	a, err := in.accept(c, events, true)
+	a, err := in.accept(c, &v, events, true)
 	if err != nil {
 		return err
 	}
@@ -169,7 +207,7 @@ func (a *accepted) send(c *fiber.Ctx, build func([]byte) []byte) error {
 
 // accept is the path of a request's events: stamp, write, wait for the verdicts, answer. Errors about the events of a batch
 // name their index.
-func (in *Ingest) accept(c *fiber.Ctx, events []schema.Event, batch bool) (*accepted, error) {
+func (in *Ingest) accept(c *fiber.Ctx, v *visit, events []schema.Event, batch bool) (*accepted, error) {
 	first := single
 	if batch {
 		first = 0
@@ -185,6 +223,7 @@ func (in *Ingest) accept(c *fiber.Ctx, events []schema.Event, batch bool) (*acce
 		a.status = fiber.StatusAccepted
 	}
 	err := in.write(a.scratch, httpapi.IdentityOf(c).Tenant, events)
+	v.leave(err == nil)
 	if err == nil {
 		in.await(c.Context().Done(), a.records, prefer.wait)
 		err = in.result(c.Context().Done(), a, events, batch)

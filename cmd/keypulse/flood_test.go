@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,42 +21,47 @@ type flood struct {
 	*instance
 	stop chan struct{}
 
-	mu      sync.Mutex // guards the following
+	mu      sync.Mutex      // guards the following
+	took    []time.Duration // by accepted requests
 	ids     []int64
 	refused int
 	closed  int
 	wrong   []string
 }
 
-// post sends events, as fast as it can, until it is stopped. It does not wait for Retry-After.
-func (f *flood) post(client *http.Client, n int) {
+// post sends events until it is stopped, one each period, or as fast as it can. It does not wait for Retry-After.
+func (f *flood) post(client *http.Client, n int, period time.Duration) {
+	due := time.NewTimer(period / time.Duration(1+n%7))
+	defer due.Stop()
 	for i := 0; ; i++ {
 		select {
 		case <-f.stop:
 			return
-		default:
+		case <-due.C:
+			due.Reset(period)
 		}
+		begin := time.Now()
 		body := fmt.Sprintf(`{"key_id":"key-%d","event_type":"signing_request","severity":"nominal"}`, (n+i)%20)
 		req, _ := http.NewRequest(http.MethodPost, f.url+"/api/events", strings.NewReader(body))
 		req.Header.Set("Authorization", "Bearer "+f.apiKey)
 		req.Header.Set("Content-Type", "application/json")
 		resp, err := client.Do(req)
 		if err != nil {
-			f.note(nil, nil)
+			f.note(nil, nil, 0)
 			continue
 		}
 		answer, err := io.ReadAll(resp.Body)
 		resp.Body.Close()
 		if err != nil {
-			f.note(nil, nil)
+			f.note(nil, nil, 0)
 			continue
 		}
-		f.note(resp, answer)
+		f.note(resp, answer, time.Since(begin))
 	}
 }
 
 // note checks and counts an answer, nil for none.
-func (f *flood) note(resp *http.Response, answer []byte) {
+func (f *flood) note(resp *http.Response, answer []byte, took time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var e event
@@ -64,11 +70,26 @@ func (f *flood) note(resp *http.Response, answer []byte) {
 		f.closed++
 	case resp.StatusCode == http.StatusCreated && json.Unmarshal(answer, &e) == nil:
 		f.ids = append(f.ids, e.ID)
+		f.took = append(f.took, took)
 	case resp.StatusCode == http.StatusServiceUnavailable && resp.Header.Get("Retry-After") != "" && bytes.Contains(answer, []byte(`"code":"`)):
 		f.refused++
 	case len(f.wrong) < 10:
 		f.wrong = append(f.wrong, fmt.Sprintf("%d %v %s", resp.StatusCode, resp.Header, answer))
 	}
+}
+
+// load sends with so many clients for a time and returns how many requests were accepted in a second, and their p99.
+func (f *flood) load(client *http.Client, connections int, period, lasts time.Duration) (rate float64, p99 time.Duration) {
+	f.stop, f.took = make(chan struct{}), nil
+	var clients sync.WaitGroup
+	for n := range connections {
+		clients.Go(func() { f.post(client, n, period) })
+	}
+	time.Sleep(lasts)
+	close(f.stop)
+	clients.Wait()
+	slices.Sort(f.took)
+	return float64(len(f.took)) / lasts.Seconds(), f.took[len(f.took)*99/100]
 }
 
 // announce announces a bulk request of 10 MiB and sends next to nothing of it, again and again.
@@ -121,10 +142,16 @@ func TestFloodLosesNothing(t *testing.T) {
 	f := &flood{instance: in, stop: make(chan struct{})}
 	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: connections}}
 	defer client.CloseIdleConnections()
+	var half time.Duration // p99 at half load
+	if soak {
+		rate, _ := f.load(client, connections, 1, 5*time.Second)
+		_, half = f.load(client, connections, time.Duration(2*connections/rate*float64(time.Second)), 10*time.Second)
+		f.stop, f.took = make(chan struct{}), nil
+	}
 	before := in.resident()
 	var clients sync.WaitGroup
 	for n := range 10 * connections {
-		clients.Go(func() { f.post(client, n) })
+		clients.Go(func() { f.post(client, n, 1) })
 	}
 	for range 10 * inFlightMB / 16 {
 		clients.Go(f.announce)
@@ -148,6 +175,14 @@ func TestFloodLosesNothing(t *testing.T) {
 	// Twice the bodies, for Go frees late; and the connections, and what an instance grows by under any load.
 	if bound := before + 2*inFlightMB<<20 + 96<<20; max(peaks[0], peaks[1]) > bound {
 		t.Errorf("memory peaks at %d MiB, over %d", max(peaks[0], peaks[1])>>20, bound>>20)
+	}
+	if soak {
+		slices.Sort(f.took)
+		p99 := f.took[len(f.took)*99/100]
+		t.Logf("p99 of the accepted: %v at half load, %v in the flood", half, p99)
+		if p99 > 4*half {
+			t.Errorf("the flood's p99 is %v, at half load %v", p99, half)
+		}
 	}
 	output(t, in.settings, "verify", "--wait", "60s")
 	if !soak {

@@ -32,6 +32,10 @@ type connSet struct {
 // surplus is how many connections over the limit are kept for as long as it takes to say so.
 const surplus = 256
 
+// pauseFull is how long nothing is accepted after a connection that was closed at once. It is less than a client notices, and
+// bounds what a flood of connections costs.
+const pauseFull = 5 * time.Millisecond
+
 func newConnSet(limit int, bodies *budget, closed func()) *connSet {
 	return &connSet{limit: limit, bodies: bodies, closed: closed, open: make(map[*conn]struct{})}
 }
@@ -125,6 +129,7 @@ func (l *listener) Accept() (net.Conn, error) {
 				return wrapped, nil
 			}
 			_ = c.Close()
+			time.Sleep(pauseFull) // others wait in the kernel's queue, which costs nothing
 		case isTemporary(err):
 			time.Sleep(pause)
 		default:

@@ -53,7 +53,7 @@ func (s *Server) serve(fctx *fasthttp.RequestCtx) {
 // begin gives the request its id.
 func (s *Server) begin(fctx *fasthttp.RequestCtx) *request {
 	now := time.Now()
-	r := &request{id: requestID(fctx.Request.Header.Peek(headerRequestID), now), start: now, refuse: s.cfg.Refuse}
+	r := &request{id: requestID(fctx.Request.Header.Peek(headerRequestID), now), start: now, refuse: s.cfg.Refuse, hold: s.cfg.OverloadHold}
 	fctx.SetUserValue(requestKey{}, r)
 	fctx.Response.Header.Set(headerRequestID, r.id)
 	return r
@@ -129,9 +129,23 @@ func (s *Server) fiberError(c *fiber.Ctx, err error) error {
 	return nil
 }
 
+// Hold holds back a failure of overload that a handler writes itself: see [Config].
+func Hold(c *fiber.Ctx, e *Error) { requestOf(c.Context()).holdBack(c.Context(), e) }
+
+func (r *request) holdBack(fctx *fasthttp.RequestCtx, e *Error) {
+	if e.Code != CodeOverloaded {
+		return
+	}
+	select {
+	case <-time.After(r.hold):
+	case <-fctx.Done(): // the server stops
+	}
+}
+
 // fail makes e the answer, whatever a handler has put there before. Headers that stand already stay.
 func (s *Server) fail(fctx *fasthttp.RequestCtx, r *request, e *Error) {
 	r.failure = e
+	r.holdBack(fctx, e)
 	resp := &fctx.Response
 	resp.ResetBody()
 	resp.Header.Del(fiber.HeaderContentEncoding)

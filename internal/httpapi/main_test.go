@@ -66,6 +66,8 @@ func start(t *testing.T, edit func(*Config), routes func(*fiber.App)) *testServe
 		AccessLevel: zapcore.DebugLevel,
 		Auth:        Authenticate(table, auth.NewLimiter().Take, func() time.Time { return ts.now() }),
 		Public:      []string{"/api/stats"},
+
+		OverloadHold: time.Millisecond,
 	}
 	if edit != nil {
 		edit(&cfg)

@@ -25,9 +25,12 @@ type request struct {
 	entry    *auth.Entry
 	auth     *Authenticator // that identified it
 	authErr  error
-	session  bool         // the API key came in a session's cookie
-	failure  *Error       // what the answer says, nil for a success
-	refuse   func() error // the server's: see Config
+	session  bool   // the API key came in a session's cookie
+	failure  *Error // what the answer says, nil for a success
+
+	// The server's: see Config.
+	refuse func() error
+	hold   time.Duration
 }
 
 // requestKey is the user value under which a request hangs on its context.
@@ -43,6 +46,9 @@ func requestOf(fctx *fasthttp.RequestCtx) *request {
 
 // RequestID returns the request's id: the client's X-Request-Id where it is sane, else a UUIDv7. It is a copy.
 func RequestID(c *fiber.Ctx) string { return requestOf(c.Context()).id }
+
+// Started returns when the request had arrived.
+func Started(c *fiber.Ctx) time.Time { return requestOf(c.Context()).start }
 
 // IdentityOf returns who sent the request. It is for handlers behind [Require]; it panics elsewhere.
 func IdentityOf(c *fiber.Ctx) auth.Identity {

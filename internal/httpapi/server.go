@@ -53,6 +53,10 @@ type Config struct {
 	BodiesLimit int64
 	// MaxConnections bounds the open connections. What comes on further ones is answered 503 overloaded. Default 4096.
 	MaxConnections int
+	// OverloadHold is how long an answer 503 overloaded is held back. A client that sends again at once, without a look
+	// at Retry-After, would otherwise have the node spend on refusals what it needs for the requests that it takes.
+	// Default 500 ms.
+	OverloadHold time.Duration
 
 	// ReadTimeout is for a whole request, from its first byte; a body of over 64 KiB has that much for itself, and a
 	// second more for each 64 KiB that have arrived. Default 15 s.
@@ -82,6 +86,9 @@ func (cfg Config) withDefaults() Config {
 	}
 	if cfg.MaxConnections == 0 {
 		cfg.MaxConnections = DefaultMaxConnections
+	}
+	if cfg.OverloadHold == 0 {
+		cfg.OverloadHold = 500 * time.Millisecond
 	}
 	if cfg.ReadTimeout == 0 {
 		cfg.ReadTimeout = 15 * time.Second
