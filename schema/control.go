@@ -93,6 +93,11 @@ type APIKeyRecord struct {
 	PreviousUntil Millis `json:"previous_until,omitempty"`
 }
 
+// UsesRecord says when API keys were last used, in milliseconds, by their ids: of all records the latest use counts. Key: none.
+type UsesRecord struct {
+	Uses map[string]Millis `json:"uses"`
+}
+
 // AlertAction is what a person does with an alert.
 type AlertAction string
 

@@ -22,6 +22,9 @@ const (
 	// TopicAudit is what was done to API keys ([AuditRecord]): a control topic of which every record counts.
 	TopicAudit Topic = "keypulse.audit"
 
+	// TopicUses is when API keys were last used ([UsesRecord]): one partition; its readers shorten it.
+	TopicUses Topic = "keypulse.apikey_uses"
+
 	// TopicQuota is what nodes tell each other about rate limits ([QuotaRecord]): one partition, forgotten after minutes.
 	TopicQuota Topic = "keypulse.quota"
 

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -151,6 +152,51 @@ func TestAdminAPI(t *testing.T) {
 		})
 		if got := in.askClickHouse("SELECT count() FROM audit WHERE changes ILIKE '%hmac%' OR changes LIKE '%kp_live%'"); got != "0\n" {
 			t.Errorf("%s lines hold what is secret", got)
+		}
+	})
+	t.Run("pages", func(t *testing.T) {
+		a.t = t
+		var all, paged []string
+		type page struct {
+			APIKeys    []adminKey `json:"api_keys"`
+			NextCursor *string    `json:"next_cursor"`
+			HasMore    bool       `json:"has_more"`
+		}
+		var whole page
+		a.call("GET", keys, "").into(t, &whole)
+		for _, k := range whole.APIKeys {
+			all = append(all, k.ID)
+		}
+		for next := ""; ; {
+			var p page
+			a.call("GET", keys+"?limit=1"+next, "").into(t, &p)
+			for _, k := range p.APIKeys {
+				paged = append(paged, k.ID)
+			}
+			if !p.HasMore {
+				break
+			}
+			next = "&cursor=" + *p.NextCursor
+		}
+		if len(all) < 3 || !slices.Equal(all, paged) {
+			t.Errorf("by pages %v, at once %v", paged, all)
+		}
+		for _, query := range []string{"limit=0", "limit=501", "limit=01", "limit=+1", "cursor=x", "cursor=", "after=1"} {
+			if r := a.call("GET", keys+"?"+query, ""); r.status != http.StatusBadRequest {
+				t.Errorf("?%s: %d %s", query, r.status, r.body)
+			}
+		}
+	})
+	t.Run("what is wrong, by name", func(t *testing.T) {
+		a.t = t
+		r := a.call("POST", keys, `{"names": "x", "rate_limit": "7", "scopes": [1], "expires_at": "soon", "zzzzzz": 1}`)
+		for _, want := range []string{
+			`{"field":"names","message":"unknown field, did you mean \"name\"?"}`, `{"field":"rate_limit","message":"must be an integer"}`,
+			`{"field":"scopes","message":"must be an array of strings"}`, `{"field":"expires_at","message":"must be an RFC 3339 time`, `{"field":"zzzzzz","message":"unknown field"}`,
+		} {
+			if r.status != http.StatusBadRequest || !strings.Contains(string(r.body), want) {
+				t.Errorf("%d %s, want %s in it", r.status, r.body, want)
+			}
 		}
 	})
 	t.Run("what is wrong", func(t *testing.T) {

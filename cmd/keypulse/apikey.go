@@ -22,7 +22,7 @@ import (
 const apiKeyUsage = `usage: keypulse apikey create --tenant T --name N [--rate-limit PER_MINUTE] [--scopes ingest,read,rules] [--expires 720h] [--json]
        keypulse apikey list [--tenant T] [--json]
        keypulse apikey rotate [--overlap 24h] [--json] ID
-       keypulse apikey revoke ID
+       keypulse apikey revoke [--json] ID
 
 Each works beside a running KeyPulse, with the settings that it runs with. ` + "`keypulse apikey COMMAND -h`" + ` lists them.`
 
@@ -205,24 +205,31 @@ func listAPIKeys(ctx context.Context, args []string) error {
 	if err := noArguments("apikey list", rest); err != nil {
 		return err
 	}
-	return withKeys(ctx, s, func(_ context.Context, _ *broker.Client, _ *auth.Secret, table *auth.Table) error {
+	return withKeys(ctx, s, func(ctx context.Context, c *broker.Client, _ *auth.Secret, table *auth.Table) error {
 		warnSecret(table)
+		if err := readUses(ctx, c, table); err != nil {
+			return err
+		}
 		entries := slices.DeleteFunc(table.All(), func(e *auth.Entry) bool { return tenant != "" && string(e.Record.Tenant) != tenant })
 		if asJSON {
 			return printKeys(entries)
 		}
 		w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(w, "ID\tTENANT\tNAME\tSTATUS\tLIMIT\tSCOPES\tCREATED\tEXPIRES")
+		fmt.Fprintln(w, "ID\tTENANT\tNAME\tSTATUS\tLIMIT\tSCOPES\tCREATED\tEXPIRES\tLAST USED")
 		for _, e := range entries {
 			r := e.Record
-			expires := "never"
-			if r.ExpiresAt > 0 {
-				expires = r.ExpiresAt.String()
-			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", r.ID, r.Tenant, r.Name, r.Status, r.RateLimit, strings.Join(r.Scopes, ","), r.CreatedAt, expires)
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", r.ID, r.Tenant, r.Name, r.Status, r.RateLimit,
+				strings.Join(r.Scopes, ","), r.CreatedAt, orNever(r.ExpiresAt), orNever(e.LastUsed()))
 		}
 		return w.Flush()
 	})
+}
+
+func orNever(at schema.Millis) string {
+	if at == 0 {
+		return "never"
+	}
+	return at.String()
 }
 
 // printKeys prints one JSON object for each key, without its HMACs.
@@ -230,9 +237,10 @@ func printKeys(entries []*auth.Entry) error {
 	for _, e := range entries {
 		shown := struct {
 			schema.APIKeyRecord
-			HMAC         string `json:"hmac,omitempty"`
-			PreviousHMAC string `json:"previous_hmac,omitempty"`
-		}{APIKeyRecord: e.Record}
+			HMAC         string        `json:"hmac,omitempty"`
+			PreviousHMAC string        `json:"previous_hmac,omitempty"`
+			LastUsed     schema.Millis `json:"last_used,omitempty"`
+		}{APIKeyRecord: e.Record, LastUsed: e.LastUsed()}
 		if err := printJSON("", shown); err != nil {
 			return err
 		}
@@ -248,7 +256,10 @@ func warnSecret(table *auth.Table) {
 }
 
 func revokeAPIKey(ctx context.Context, args []string) error {
-	s, rest, err := parseSettings("apikey revoke", args, nil, apiKeyGroups...)
+	var asJSON bool
+	s, rest, err := parseSettings("apikey revoke", args, func(fs *flag.FlagSet) {
+		fs.BoolVar(&asJSON, "json", false, `print only {"id": …, "status": "revoked"}`)
+	}, apiKeyGroups...)
 	if err != nil {
 		return err
 	}
@@ -262,16 +273,25 @@ func revokeAPIKey(ctx context.Context, args []string) error {
 			return fmt.Errorf("revoke API key %s: there is none with this id", rest[0])
 		}
 		record := entry.Record
-		if record.Status == schema.APIKeyRevoked {
+		already := record.Status == schema.APIKeyRevoked
+		if !already {
+			record.Version++
+			record.Status = schema.APIKeyRevoked
+			if _, err := putAPIKey(ctx, c, table, schema.AuditRevoke, record); err != nil {
+				return err
+			}
+		}
+		switch {
+		case asJSON:
+			return printJSON("", struct {
+				ID     string              `json:"id"`
+				Status schema.APIKeyStatus `json:"status"`
+			}{record.ID, record.Status})
+		case already:
 			fmt.Println("It is revoked already.")
-			return nil
+		default:
+			fmt.Printf("Revoked %s (%s of %s).\n", record.ID, record.Name, record.Tenant)
 		}
-		record.Version++
-		record.Status = schema.APIKeyRevoked
-		if _, err := putAPIKey(ctx, c, table, schema.AuditRevoke, record); err != nil {
-			return err
-		}
-		fmt.Printf("Revoked %s (%s of %s).\n", record.ID, record.Name, record.Tenant)
 		return nil
 	})
 }

@@ -59,6 +59,11 @@ func readKeys(ctx context.Context, c *broker.Client, secret *auth.Secret) (*auth
 	return table, readControl(ctx, c, schema.TopicAPIKeys, table.Apply)
 }
 
+// readUses tells a table when its API keys were used.
+func readUses(ctx context.Context, c *broker.Client, table *auth.Table) error {
+	return readControl(ctx, c, schema.TopicUses, table.ApplyUses)
+}
+
 // readBook returns all rules.
 func readBook(ctx context.Context, c *broker.Client) (*rules.Book, error) {
 	book := rules.NewBook()

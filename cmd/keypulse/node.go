@@ -17,6 +17,7 @@ import (
 	"keypulse/internal/auth"
 	"keypulse/internal/broker"
 	"keypulse/internal/httpapi"
+	"keypulse/internal/lastuse"
 	"keypulse/internal/pause"
 	"keypulse/internal/quota"
 	"keypulse/internal/store"
@@ -167,7 +168,24 @@ func (n *node) followKeys(secret *auth.Secret) error {
 	if err := n.keys.CheckSecret(); err != nil {
 		n.log.Error("no API key works: "+auth.ErrOtherSecret.Error(), zap.String("file", n.settings.SecretFile), zap.Error(err))
 	}
+	if err := n.shareUses(); err != nil {
+		return err
+	}
 	return n.shareQuota()
+}
+
+// shareUses has all nodes know when API keys are used, and returns when this one knows what the others do.
+func (n *node) shareUses() error {
+	u := lastuse.New(lastuse.Config{Client: n.client, Keys: n.keys, Log: n.log.Named("usage")})
+	n.start("API keys' uses", u.Run)
+	ctx, cancel := n.starting()
+	defer cancel()
+	select {
+	case <-u.Ready():
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("read when API keys were used: %w", context.Cause(ctx))
+	}
 }
 
 // shareQuota has the API keys' rate limits count over all nodes, and returns when this one takes part.

@@ -60,6 +60,14 @@ var crossings = map[string]func(*crossing){
 			x.empty("/api/keys?"+filter, "keys")
 		}
 	},
+	"GET /api/keys/{key_id}": func(x *crossing) { x.absent("GET", "/api/keys/{id}", "treasury", "no-key", "") },
+	"GET /api/activity": func(x *crossing) {
+		for _, filter := range []string{"", "key_id=treasury", "since=2020-01-01T00:00:00Z&step=604800&key_id=" + demosOwn} {
+			if r := x.call("GET", "/api/activity?"+filter, ""); !strings.Contains(string(r.body), `"activity":[]`) {
+				x.t.Errorf("GET /api/activity?%s: %d %s", filter, r.status, r.body)
+			}
+		}
+	},
 	"PUT /api/keys/{key_id}": func(x *crossing) {
 		r := x.call("PUT", "/api/keys/treasury", `{"name":"ours","version":0}`)
 		if text := string(r.body); r.status != http.StatusOK || !strings.Contains(text, `"version":1`) {
@@ -95,41 +103,38 @@ var crossings = map[string]func(*crossing){
 			x.t.Errorf("%d %s", r.status, r.body)
 		}
 	},
+	"POST /api/rules/trial": func(x *crossing) {
+		r := x.call("POST", "/api/rules/trial", `{"rule":`+anyRule+`,"events":[{"key_id":"treasury","event_type":"export"}]}`)
+		if r.status != http.StatusOK || strings.Contains(string(r.body), `"score":40`) {
+			x.t.Errorf("%d %s", r.status, r.body)
+		}
+	},
 	"GET /api/rules/{id}": func(x *crossing) { x.absent("GET", "/api/rules/{id}", "demos-rule", "no-rule", "") },
 	"PUT /api/rules/{id}": func(x *crossing) {
 		x.absent("PUT", "/api/rules/{id}", "demos-rule", "no-rule", `{"version":1,"name":"n","when":"true","severity":"nominal"}`)
 	},
-	"DELETE /api/rules/{id}": func(x *crossing) { x.absent("DELETE", "/api/rules/{id}", "demos-rule", "no-rule", "") },
-	"GET /api/admin/api-keys": func(x *crossing) {
-		var list struct {
-			APIKeys []struct{ Name string } `json:"api_keys"`
-		}
-		x.call("GET", "/api/admin/api-keys", "").into(x.t, &list)
-		for _, k := range list.APIKeys {
-			if !strings.HasPrefix(k.Name, "other") && k.Name != "admin" {
-				x.t.Errorf("the other tenant sees the API key %q", k.Name)
-			}
-		}
-	},
-	"POST /api/admin/api-keys": func(x *crossing) {
-		if r := x.call("POST", "/api/admin/api-keys", `{"name":"other's","tenant":"demo"}`); r.status != http.StatusBadRequest {
-			x.t.Errorf("an API key for demo: %d %s", r.status, r.body)
-		}
-		if r := x.call("POST", "/api/admin/api-keys", `{"name":"other's"}`); r.status != http.StatusCreated {
-			x.t.Errorf("an API key: %d %s", r.status, r.body)
-		}
-	},
+	"DELETE /api/rules/{id}":       func(x *crossing) { x.absent("DELETE", "/api/rules/{id}", "demos-rule", "no-rule", "") },
+	"GET /api/admin/api-keys":      func(x *crossing) { x.listKeys("/api/admin/api-keys") },
+	"POST /api/admin/api-keys":     func(x *crossing) { x.makeKey("/api/admin/api-keys") },
 	"GET /api/admin/api-keys/{id}": func(x *crossing) { x.absent("GET", "/api/admin/api-keys/{id}", x.key, noKey, "") },
 	"PATCH /api/admin/api-keys/{id}": func(x *crossing) {
 		x.absent("PATCH", "/api/admin/api-keys/{id}", x.key, noKey, `{"version":1,"name":"ours now"}`)
 	},
 	"POST /api/admin/api-keys/{id}/rotate": func(x *crossing) { x.absent("POST", "/api/admin/api-keys/{id}/rotate", x.key, noKey, `{}`) },
 	"POST /api/admin/api-keys/{id}/revoke": func(x *crossing) { x.absent("POST", "/api/admin/api-keys/{id}/revoke", x.key, noKey, "") },
-	"GET /healthz":                         func(x *crossing) { x.same("/healthz") },
-	"GET /readyz":                          func(x *crossing) { x.same("/readyz") },
-	"GET /metrics":                         func(x *crossing) { x.call("GET", "/metrics", "") },
-	"GET /openapi.json":                    func(x *crossing) { x.same("/openapi.json") },
-	"GET /docs":                            func(x *crossing) { x.same("/docs") },
+	"GET /api/session/api-keys":            func(x *crossing) { x.listKeys("/api/session/api-keys") },
+	"POST /api/session/api-keys":           func(x *crossing) { x.makeKey("/api/session/api-keys") },
+	"GET /api/session/api-keys/{id}":       func(x *crossing) { x.absent("GET", "/api/session/api-keys/{id}", x.key, noKey, "") },
+	"PATCH /api/session/api-keys/{id}": func(x *crossing) {
+		x.absent("PATCH", "/api/session/api-keys/{id}", x.key, noKey, `{"version":1,"name":"ours now"}`)
+	},
+	"POST /api/session/api-keys/{id}/rotate": func(x *crossing) { x.absent("POST", "/api/session/api-keys/{id}/rotate", x.key, noKey, `{}`) },
+	"POST /api/session/api-keys/{id}/revoke": func(x *crossing) { x.absent("POST", "/api/session/api-keys/{id}/revoke", x.key, noKey, "") },
+	"GET /healthz":                           func(x *crossing) { x.same("/healthz") },
+	"GET /readyz":                            func(x *crossing) { x.same("/readyz") },
+	"GET /metrics":                           func(x *crossing) { x.call("GET", "/metrics", "") },
+	"GET /openapi.json":                      func(x *crossing) { x.same("/openapi.json") },
+	"GET /docs":                              func(x *crossing) { x.same("/docs") },
 }
 
 const (
@@ -145,6 +150,7 @@ type crossing struct {
 	t            *testing.T
 	a, b         *instance
 	admin, wants *instance // their clients of the admin API
+	page         *instance // the other's, in a browser that has signed in with an admin key
 
 	event, alert, key string            // ids of demo's
 	position          string            // of demo's stream
@@ -158,6 +164,10 @@ func TestOtherTenantsSeeNothing(t *testing.T) {
 	x.admin, x.wants = adminOf(t, in, "demo"), adminOf(t, in, "other")
 	awaitKey(t, x.admin, http.StatusOK)
 	awaitKey(t, x.wants, http.StatusOK)
+	x.page = &instance{t: t, url: in.url, client: browser(t)}
+	if r := x.page.call("POST", "/api/session", fmt.Sprintf(`{"api_key":%q}`, x.wants.apiKey)); r.status != http.StatusCreated {
+		t.Fatalf("signing in: %d %s", r.status, r.body)
+	}
 	x.fill()
 	before := x.world()
 
@@ -202,8 +212,8 @@ func order(route string) string {
 func (x *crossing) in(t *testing.T) *crossing {
 	y := *x
 	y.t = t
-	for _, client := range []**instance{&y.a, &y.b, &y.admin, &y.wants} {
-		*client = &instance{t: t, url: (*client).url, apiKey: (*client).apiKey}
+	for _, client := range []**instance{&y.a, &y.b, &y.admin, &y.wants, &y.page} {
+		*client = &instance{t: t, url: (*client).url, apiKey: (*client).apiKey, client: (*client).client}
 	}
 	return &y
 }
@@ -272,9 +282,9 @@ func (x *crossing) fill() {
 		}
 		return nil
 	})
-	x.cursors = map[string]string{}
+	x.cursors = map[string]string{keysPath: x.admin.cursor(keysPath)}
 	for _, list := range []string{"/api/events", "/api/keys", "/api/alerts"} {
-		x.cursors[list] = x.cursor(list)
+		x.cursors[list] = x.a.cursor(list)
 	}
 }
 
@@ -295,8 +305,11 @@ func (x *crossing) world() string {
 func (x *crossing) call(method, path, body string) reply {
 	x.t.Helper()
 	client := x.b
-	if strings.HasPrefix(path, "/api/admin/") {
+	switch {
+	case strings.HasPrefix(path, "/api/admin/"):
 		client = x.wants
+	case strings.HasPrefix(path, "/api/session/"):
+		client = x.page
 	}
 	r := client.call(method, path, body)
 	x.clean(method+" "+path, string(r.body), r.header)
@@ -365,15 +378,15 @@ func (x *crossing) empty(path, name string) {
 	}
 }
 
-// cursor is one that a list has given demo.
-func (x *crossing) cursor(path string) string {
-	x.t.Helper()
+// cursor is one that a list gives.
+func (in *instance) cursor(path string) string {
+	in.t.Helper()
 	var list struct {
 		NextCursor string `json:"next_cursor"`
 	}
-	r := x.a.call("GET", path+"?limit=1", "")
-	if r.into(x.t, &list); list.NextCursor == "" {
-		x.t.Fatalf("GET %s has no second page: %s", path, r.body)
+	r := in.call("GET", path+"?limit=1", "")
+	if r.into(in.t, &list); list.NextCursor == "" {
+		in.t.Fatalf("GET %s has no second page: %s", path, r.body)
 	}
 	return list.NextCursor
 }
@@ -414,6 +427,37 @@ func (x *crossing) ownStream(w *watch) {
 		case e.ID == own.ID:
 			return
 		}
+	}
+}
+
+const keysPath = "/api/admin/api-keys"
+
+// listKeys wants a list of API keys to have the other tenant's, and a cursor of demo's to be none.
+func (x *crossing) listKeys(path string) {
+	x.t.Helper()
+	var list struct {
+		APIKeys []struct{ Name string } `json:"api_keys"`
+	}
+	x.call("GET", path, "").into(x.t, &list)
+	for _, k := range list.APIKeys {
+		if !strings.HasPrefix(k.Name, "other") && k.Name != "admin" {
+			x.t.Errorf("the other tenant sees the API key %q", k.Name)
+		}
+	}
+	got, want := x.call("GET", path+"?cursor="+x.cursors[keysPath], ""), x.call("GET", path+"?cursor="+noKey, "")
+	if len(list.APIKeys) != 2 || got.status != http.StatusBadRequest || told(got) != told(want) {
+		x.t.Errorf("%d API keys; by a cursor of demo's %s, by one of nobody's %s", len(list.APIKeys), told(got), told(want))
+	}
+}
+
+// makeKey makes API keys of the other tenant alone.
+func (x *crossing) makeKey(path string) {
+	x.t.Helper()
+	if r := x.call("POST", path, `{"name":"other's","tenant":"demo"}`); r.status != http.StatusBadRequest {
+		x.t.Errorf("an API key for demo: %d %s", r.status, r.body)
+	}
+	if r := x.call("POST", path, `{"name":"other's"}`); r.status != http.StatusCreated {
+		x.t.Errorf("an API key: %d %s", r.status, r.body)
 	}
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -291,7 +292,26 @@ func TestAPIKeyCommands(t *testing.T) {
 	if strings.Contains(list, in.apiKey) || strings.Contains(list, first) {
 		t.Error("the list shows a key")
 	}
-	output(t, in.settings, "apikey", "revoke", id)
+	await(t, "its last use in the list", time.Minute, func() error {
+		for line := range strings.Lines(output(t, in.settings, "apikey", "list", "--json")) {
+			var r struct {
+				ID       string
+				LastUsed *time.Time `json:"last_used"`
+			}
+			if err := json.Unmarshal([]byte(line), &r); err != nil {
+				return err
+			}
+			if r.ID == id && r.LastUsed != nil {
+				return nil
+			}
+		}
+		return errors.New("not there")
+	})
+	for range 2 {
+		if got := output(t, in.settings, "apikey", "revoke", "--json", id); got != `{"id":"`+id+`","status":"revoked"}`+"\n" {
+			t.Errorf("revoke --json printed %s", got)
+		}
+	}
 	await(t, "the revocation", 20*time.Second, func() error {
 		if r := in.call("GET", "/api/events", ""); r.status != http.StatusForbidden {
 			return fmt.Errorf("%d", r.status)

@@ -87,20 +87,22 @@ func (a *Admin) RegisterSessions(app fiber.Router) {
 
 func (a *Admin) register(app fiber.Router, path string, sender fiber.Handler) {
 	need := a.noteRefusal(httpapi.Require(auth.ScopeAdmin))
-	app.Get(path, need, noParams, sender, a.list)
-	app.Post(path, need, noParams, sender, a.create)
-	app.Get(path+"/:id", need, noParams, sender, a.show)
-	app.Patch(path+"/:id", need, noParams, sender, a.change)
-	app.Post(path+"/:id/rotate", need, noParams, sender, a.rotate)
-	app.Post(path+"/:id/revoke", need, noParams, sender, a.revoke)
+	app.Get(path, need, params(listParams...), sender, a.list)
+	app.Post(path, need, params(), sender, a.create)
+	app.Get(path+"/:id", need, params(), sender, a.show)
+	app.Patch(path+"/:id", need, params(), sender, a.change)
+	app.Post(path+"/:id/rotate", need, params(), sender, a.rotate)
+	app.Post(path+"/:id/revoke", need, params(), sender, a.revoke)
 }
 
-// noParams refuses parameters: no path here takes any.
-func noParams(c *fiber.Ctx) error {
-	if err := httpapi.NoParams(c); err != nil {
-		return err
+// params lets requests pass that have no other parameters than those.
+func params(allowed ...string) fiber.Handler {
+	return func(c *fiber.Ctx) error {
+		if _, err := httpapi.Params(c, allowed...); err != nil {
+			return err
+		}
+		return c.Next()
 	}
-	return c.Next()
 }
 
 // NewKey makes an API key and the first version of its record. The key itself is in no record.
@@ -120,23 +122,12 @@ func Rotate(secret *auth.Secret, r schema.APIKeyRecord, until time.Time) (schema
 	return r, apiKey
 }
 
-func (a *Admin) list(c *fiber.Ctx) error {
-	keys := []shownKey{}
-	for _, e := range a.cfg.Keys.List(httpapi.IdentityOf(c).Tenant) {
-		keys = append(keys, shown(e.Record))
-	}
-	return httpapi.JSON(c, fiber.StatusOK, struct {
-		Success bool       `json:"success"`
-		APIKeys []shownKey `json:"api_keys"`
-	}{true, keys})
-}
-
 func (a *Admin) show(c *fiber.Ctx) error {
 	e, err := a.key(c)
 	if err != nil {
 		return err
 	}
-	return answer(c, fiber.StatusOK, e.Record, "")
+	return a.answer(c, fiber.StatusOK, e.Record, "")
 }
 
 func (a *Admin) create(c *fiber.Ctx) error {
@@ -170,7 +161,7 @@ func (a *Admin) create(c *fiber.Ctx) error {
 		return err
 	}
 	c.Set(fiber.HeaderLocation, strings.Clone(c.Path())+"/"+r.ID)
-	return answer(c, fiber.StatusCreated, r, apiKey)
+	return a.answer(c, fiber.StatusCreated, r, apiKey)
 }
 
 // change is PATCH: members that are left out stay as they are. The body's version is the one that it replaces.
@@ -215,7 +206,7 @@ func (a *Admin) change(c *fiber.Ctx) error {
 	if err := a.write(c, r, schema.AuditChange); err != nil {
 		return err
 	}
-	return answer(c, fiber.StatusOK, r, "")
+	return a.answer(c, fiber.StatusOK, r, "")
 }
 
 func (a *Admin) rotate(c *fiber.Ctx) error {
@@ -246,7 +237,7 @@ func (a *Admin) rotate(c *fiber.Ctx) error {
 	if err := a.write(c, r, schema.AuditRotate); err != nil {
 		return err
 	}
-	return answer(c, fiber.StatusOK, r, apiKey)
+	return a.answer(c, fiber.StatusOK, r, apiKey)
 }
 
 // revoke is final, and may be said again.
@@ -263,7 +254,7 @@ func (a *Admin) revoke(c *fiber.Ctx) error {
 			return err
 		}
 	}
-	return answer(c, fiber.StatusOK, r, "")
+	return a.answer(c, fiber.StatusOK, r, "")
 }
 
 // key is the API key that the path names. Another tenant's is not there.

@@ -1,29 +1,11 @@
 package admin
 
 import (
-	"strings"
-
-	"github.com/go-json-experiment/json"
 	"github.com/gofiber/fiber/v2"
 
 	"keypulse/internal/httpapi"
 	"keypulse/schema"
 )
-
-const bodyLimit = 64 << 10
-
-// read reads a JSON body strictly; none is an empty object.
-func read(c *fiber.Ctx, into any) error {
-	body, err := httpapi.Body(c, bodyLimit)
-	if err != nil || len(body) == 0 {
-		return err
-	}
-	if err := json.Unmarshal(body, into, json.RejectUnknownMembers(true)); err != nil {
-		message := strings.TrimPrefix(err.Error(), "json: ")
-		return httpapi.BadRequest(httpapi.CodeMalformedJSON, "Cannot read the body: "+message+".")
-	}
-	return nil
-}
 
 // shownKey is an API key as clients see it: without its HMACs.
 type shownKey struct {
@@ -36,12 +18,13 @@ type shownKey struct {
 	CreatedAt     string              `json:"created_at"`
 	ExpiresAt     *string             `json:"expires_at"`
 	PreviousUntil *string             `json:"previous_until"` // how long the key before the last rotation is valid
+	LastUsed      *string             `json:"last_used"`
 }
 
-func shown(r schema.APIKeyRecord) shownKey {
+func shown(r schema.APIKeyRecord, lastUsed schema.Millis) shownKey {
 	return shownKey{
 		ID: r.ID, Version: r.Version, Name: r.Name, RateLimit: r.RateLimit, Scopes: r.Scopes, Status: r.Status,
-		CreatedAt: moment(r.CreatedAt), ExpiresAt: optional(r.ExpiresAt), PreviousUntil: optional(r.PreviousUntil),
+		CreatedAt: moment(r.CreatedAt), ExpiresAt: optional(r.ExpiresAt), PreviousUntil: optional(r.PreviousUntil), LastUsed: optional(lastUsed),
 	}
 }
 
@@ -55,11 +38,15 @@ func optional(at schema.Millis) *string {
 }
 
 // answer shows an API key, with the key itself where it was just made.
-func answer(c *fiber.Ctx, status int, r schema.APIKeyRecord, apiKey string) error {
+func (a *Admin) answer(c *fiber.Ctx, status int, r schema.APIKeyRecord, apiKey string) error {
+	var lastUsed schema.Millis
+	if e := a.cfg.Keys.Own(httpapi.IdentityOf(c).Tenant, r.ID); e != nil {
+		lastUsed = e.LastUsed()
+	}
 	c.Set(fiber.HeaderCacheControl, "no-store")
 	return httpapi.JSON(c, status, struct {
 		Success bool `json:"success"`
 		shownKey
 		APIKey string `json:"api_key,omitempty"`
-	}{true, shown(r), apiKey})
+	}{true, shown(r, lastUsed), apiKey})
 }

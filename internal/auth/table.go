@@ -50,6 +50,8 @@ type Table struct {
 	mu sync.RWMutex // guards the following
 	// byID is for people and for Apply; requests never touch it.
 	byID map[string]*Entry
+	// uses are by the API keys' ids, also of keys that have not been read yet.
+	uses map[string]*use
 	// grown is closed when rev has grown; nil while nobody waits.
 	grown chan struct{}
 }
@@ -59,6 +61,7 @@ type Entry struct {
 	Record schema.APIKeyRecord
 	// identity is whose it is to who presents the key.
 	identity Identity
+	used     *use
 	digest   Digest
 	// previous is of the key before the last rotation, zero where there was none.
 	previous Digest
@@ -67,7 +70,7 @@ type Entry struct {
 // NewTable makes an empty table of keys whose digests are made with secret. A table that only tells which keys there are
 // ([Table.Get], [Table.All]) needs none: nil.
 func NewTable(secret *Secret) *Table {
-	return &Table{secret: secret, byID: make(map[string]*Entry)}
+	return &Table{secret: secret, byID: make(map[string]*Entry), uses: make(map[string]*use)}
 }
 
 // Rev returns the offset of the control topic up to which the table has read: the next record's. It grows with every
@@ -179,6 +182,7 @@ func (t *Table) put(e *Entry) error {
 			return fmt.Errorf("check record: its hmac is that of api key %q", holder.Record.ID)
 		}
 	}
+	e.used = t.use(e.Record.ID)
 	t.byID[e.Record.ID] = e
 	for _, d := range e.digests() {
 		t.replace(d, e)
@@ -256,6 +260,7 @@ func (t *Table) Lookup(presented string, now time.Time) (*Identity, *Entry, erro
 	if err != nil {
 		return nil, e, err
 	}
+	e.used.note(now)
 	return &e.identity, e, nil
 }
 

@@ -72,6 +72,7 @@ func (t *Table) LookupTicket(text string, now time.Time, use func(Ticket) error)
 	if err := use(ticket); err != nil {
 		return nil, nil, err
 	}
+	e.used.note(now)
 	return &e.identity, e, nil
 }
 

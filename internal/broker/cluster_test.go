@@ -39,7 +39,7 @@ func TestTopicsHaveTheirSettings(t *testing.T) {
 		schema.TopicState:    {"cleanup.policy": "delete", "retention.ms": never, "retention.bytes": never, "max.message.bytes": "8388608"},
 		schema.TopicQuota:    {"cleanup.policy": "delete", "retention.ms": "3600000"},
 		schema.TopicLog:      control, schema.TopicRules: control, schema.TopicAPIKeys: control, schema.TopicKeys: control,
-		schema.TopicAlertActions: control, schema.TopicAudit: control,
+		schema.TopicAlertActions: control, schema.TopicAudit: control, schema.TopicUses: control,
 	} {
 		k := kafka.Client{Addr: kafka.TCP(addr)}
 		res, err := k.DescribeConfigs(ctx, &kafka.DescribeConfigsRequest{Resources: []kafka.DescribeConfigRequestResource{

@@ -25,8 +25,8 @@ type TopicConfig struct {
 	MayBegin func(context.Context) error
 }
 
-// controlTopics have one partition and keep everything.
-var controlTopics = []schema.Topic{schema.TopicLog, schema.TopicRules, schema.TopicAPIKeys, schema.TopicKeys, schema.TopicAlertActions, schema.TopicAudit}
+// controlTopics have one partition and keep everything, TopicUses until its readers shorten it.
+var controlTopics = []schema.Topic{schema.TopicLog, schema.TopicRules, schema.TopicAPIKeys, schema.TopicKeys, schema.TopicAlertActions, schema.TopicAudit, schema.TopicUses}
 
 // briefTopics have one partition and keep an hour.
 var briefTopics = []schema.Topic{schema.TopicQuota, schema.TopicTickets}
