@@ -37,6 +37,8 @@ type Config struct {
 	// Stream is what GET /api/stream shows; the caller runs it, and ends it before the server is to stop. Without one there
 	// is no such path.
 	Stream *stream.Hub
+	// Notifications are webhooks and silences. Without them there are no such paths.
+	Notifications *Notifications
 	// NewTicket makes a ticket that opens the stream once, for the API key with an id, and its text.
 	NewTicket   func(keyID string, now time.Time) (auth.Ticket, string)
 	Incarnation schema.LogRecord // of the log
@@ -134,6 +136,9 @@ func (q *Query) Register(app fiber.Router) {
 	app.Get("/api/rules/:id", read, q.showRule)
 	app.Put("/api/rules/:id", write, q.replaceRule)
 	app.Delete("/api/rules/:id", write, q.deleteRule)
+	if q.cfg.Notifications != nil {
+		q.registerNotifications(app, read, write)
+	}
 }
 
 // StatsPath is the one path that takes no authentication.

@@ -33,7 +33,18 @@ const (
 
 	// TopicAlertActions is a control topic of which every record counts ([AlertActionRecord]).
 	TopicAlertActions Topic = "keypulse.alert_actions"
+
+	TopicWebhooks Topic = "keypulse.webhooks" // control: where alerts are sent ([WebhookRecord])
+	TopicSilences Topic = "keypulse.silences" // control: what is sent to nobody ([SilenceRecord])
+
+	// TopicNotices is what the notifier is to tell ([NoticeRecord]), by tenant; partition p of TopicOutbox is what became
+	// of partition p of it. Both have [NoticePartitions].
+	TopicNotices Topic = "keypulse.notices.v1"
+	TopicOutbox  Topic = "keypulse.outbox.v1" // read by package notify alone
 )
+
+// NoticePartitions is fixed: it is how many notifier nodes may share the work, and a tenant's messages stay in one partition.
+const NoticePartitions = 8
 
 // RecordKey is the Kafka key of everything about one key of one tenant: tenant, a zero byte, key_id.
 func RecordKey(tenant Tenant, keyID string) []byte {

@@ -1,5 +1,5 @@
 // Command keypulse is all of KeyPulse in one binary: `keypulse up` runs everything in one process on an embedded
-// default; ingest, processor, sink and query run one role each; the other commands administer an installation.
+// default; ingest, processor, sink, query and notifier run one role each; the other commands administer an installation.
 //
 // The files are one for each command; settings.go holds what all of them can be told, node.go what the roles share,
 // stack.go in which order parts start and stop.
@@ -32,6 +32,7 @@ func commands() []command {
 		{"processor", "run a processor: rules, verdicts, alerts", runProcessor},
 		{"sink", "run a sink: the log into ClickHouse", runSink},
 		{"query", "run a query node: every other path of the API", runQuery},
+		{"notifier", "run a notifier: alerts to webhooks, Slack, e-mail", runNotifier},
 		{"apikey", "create, list, rotate and revoke API keys", runAPIKey},
 		{"analyst", "create, list and revoke analysts: read-only users of ClickHouse", runAnalyst},
 		{"rules", "apply, check, test, list and show rules", runRules},

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"keypulse/internal/broker"
+	"keypulse/notify"
 	"keypulse/processor"
 	"keypulse/schema"
 	"keypulse/sink"
@@ -106,7 +107,7 @@ func (n *node) newLog() error {
 
 // endLog makes sure that nobody uses the log, and says how far it is known to have reached.
 func endLog(ctx context.Context, c *broker.Client) (log schema.LogRecord, reached int64, err error) {
-	groups := []string{processor.GroupID, sink.GroupID}
+	groups := []string{processor.GroupID, sink.GroupID, notify.RelayGroupID}
 	if log, err = c.ReadLog(ctx); err != nil {
 		return log, 0, err
 	}

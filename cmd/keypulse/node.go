@@ -22,6 +22,7 @@ import (
 	"keypulse/internal/quota"
 	"keypulse/internal/store"
 	"keypulse/internal/ticket"
+	"keypulse/notify"
 	"keypulse/processor"
 	"keypulse/processor/trial"
 	"keypulse/query"
@@ -48,6 +49,8 @@ type node struct {
 	secret      *auth.Secret
 	stream      *stream.Hub  // of query; nil without it
 	tickets     *ticket.Book // of the stream; nil without it
+	webhooks    *notify.Webhooks
+	silences    *notify.Silences
 	dsn         string       // of ClickHouse
 	db          driver.Conn  // a pool that all roles share
 	refuse      func() error // see ingest.Config
@@ -362,7 +365,7 @@ func (n *node) addQuery() {
 	n.tickets = ticket.New(ticket.Config{Client: n.client, Log: n.log.Named("tickets")})
 	n.start("tickets", n.tickets.Run)
 	q := query.New(query.Config{
-		NewTicket: n.keys.NewTicket, Stream: n.stream, Incarnation: n.incarnation,
+		NewTicket: n.keys.NewTicket, Stream: n.stream, Incarnation: n.incarnation, Notifications: n.notifications(),
 		DB: db, Book: n.book, AppendRule: n.appendRule, Actions: actions, AppendAction: n.appendAction,
 		Keyring: keyring, AppendKey: n.appendKey,
 		Trial: tryRule, Behind: query.NewLag(n.client, db, n.incarnation, time.Now).Behind,

@@ -28,6 +28,7 @@ import (
 	"keypulse/internal/auth"
 	"keypulse/internal/httpapi"
 	"keypulse/internal/openapi/openapitest"
+	"keypulse/notify"
 	"keypulse/query"
 	"keypulse/rules"
 	"keypulse/schema"
@@ -74,8 +75,9 @@ func newRouter(t *testing.T) *router {
 	})
 	in.Register(r.App())
 	q := query.New(query.Config{
-		Book:   bookWith(t, "export-burst"),
-		Stream: stream.New(stream.Config{Incarnation: schema.LogRecord{Partitions: 1, Base: 1}, Log: zap.NewNop(), Metrics: prometheus.NewRegistry()}),
+		Book:          bookWith(t, "export-burst"),
+		Notifications: &query.Notifications{Webhooks: notify.NewWebhooks(), Silences: notify.NewSilences(), View: notify.NewView(nil), Secret: secret},
+		Stream:        stream.New(stream.Config{Incarnation: schema.LogRecord{Partitions: 1, Base: 1}, Log: zap.NewNop(), Metrics: prometheus.NewRegistry()}),
 	})
 	q.Register(r.App())
 	owners := admin.New(admin.Config{Keys: table, Secret: secret, Log: zap.NewNop()})

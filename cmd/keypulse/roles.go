@@ -10,8 +10,12 @@ import (
 type role struct {
 	name string
 	keys bool // it answers requests with API keys
-	db   bool // it talks to ClickHouse
-	book bool // it follows the rules
+	// secret says that it needs the installation's secret; keys need it, too.
+	secret bool
+	// notifies says that it follows webhooks and silences.
+	notifies bool
+	db       bool // it talks to ClickHouse
+	book     bool // it follows the rules
 	// limits says that it has some that can be set.
 	limits bool
 	tables bool // it fills the tables
@@ -21,7 +25,7 @@ type role struct {
 // groups are the settings that the role uses.
 func (r role) groups() []group {
 	use := []group{apiGroup, logGroup, kafkaGroup, topicsGroup}
-	if r.keys {
+	if r.keys || r.secret {
 		use = append([]group{filesGroup}, use...)
 	}
 	if r.db {
@@ -32,6 +36,9 @@ func (r role) groups() []group {
 	}
 	if r.limits {
 		use = append(use, limitsGroup)
+	}
+	if r.notifies {
+		use = append(use, notifyGroup)
 	}
 	return use
 }
@@ -49,7 +56,11 @@ func runSink(ctx context.Context, args []string) error {
 }
 
 func runQuery(ctx context.Context, args []string) error {
-	return runRole(ctx, args, role{name: "query", keys: true, db: true, book: true, add: (*node).addQuery})
+	return runRole(ctx, args, role{name: "query", keys: true, db: true, book: true, notifies: true, add: (*node).addQuery})
+}
+
+func runNotifier(ctx context.Context, args []string) error {
+	return runRole(ctx, args, role{name: "notifier", secret: true, notifies: true, add: (*node).addNotifier})
 }
 
 func runRole(ctx context.Context, args []string, r role) error {
@@ -116,12 +127,20 @@ func (n *node) prepareRole(r role) error {
 			return err
 		}
 	}
-	if r.keys {
+	if r.keys || r.secret {
 		secret, err := n.loadSecret()
 		if err != nil {
 			return err
 		}
-		if err := n.followKeys(secret); err != nil {
+		n.secret = secret
+	}
+	if r.keys {
+		if err := n.followKeys(n.secret); err != nil {
+			return err
+		}
+	}
+	if r.notifies {
+		if err := n.followNotifications(); err != nil {
 			return err
 		}
 	}

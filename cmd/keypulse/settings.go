@@ -15,6 +15,8 @@ import (
 
 	"keypulse/internal/broker"
 	"keypulse/internal/httpapi"
+	"keypulse/internal/mail"
+	"keypulse/notify"
 	"keypulse/sink"
 )
 
@@ -52,6 +54,14 @@ type settings struct {
 
 	EventRetention time.Duration // of rows
 
+	WebhookNetworks string
+	SMTPAddress     string
+	SMTPTLS         string
+	SMTPCAFile      string
+	SMTPUser        string
+	SMTPPassword    string
+	MailFrom        string
+
 	FSync         bool
 	VerdictWait   time.Duration
 	KeysPerTenant int
@@ -75,10 +85,11 @@ var (
 	tablesGroup = group{"tables", (*settings).tableFlags}
 	engineGroup = group{"embedded ClickHouse", (*settings).engineFlags}
 	limitsGroup = group{"limits", (*settings).limitFlags}
+	notifyGroup = group{"notifications", (*settings).notifyFlags}
 )
 
 // allGroups are all settings, in the order in which -h and the docs show them.
-var allGroups = []group{filesGroup, apiGroup, logGroup, kafkaGroup, topicsGroup, storeGroup, tablesGroup, engineGroup, limitsGroup}
+var allGroups = []group{filesGroup, apiGroup, logGroup, kafkaGroup, topicsGroup, storeGroup, tablesGroup, engineGroup, limitsGroup, notifyGroup}
 
 // The settings of commands that work beside a running installation.
 var (
@@ -134,6 +145,16 @@ func (s *settings) engineFlags(fs *flag.FlagSet) {
 	fs.StringVar(&s.ClickHouseLib, "clickhouse-lib", "", "`path` of libchdb.so (default: where make put it)")
 }
 
+func (s *settings) notifyFlags(fs *flag.FlagSet) {
+	fs.StringVar(&s.WebhookNetworks, "webhook-networks", "", "`networks` that webhooks may be in beside the public Internet, such as 10.1.0.0/16,127.0.0.0/8")
+	fs.StringVar(&s.SMTPAddress, "smtp-address", "", "`host:port` of a mail server; without one there is no e-mail")
+	fs.StringVar(&s.SMTPTLS, "smtp-tls", mail.StartTLS, "starttls, tls (from the first byte) or none")
+	fs.StringVar(&s.SMTPCAFile, "smtp-ca-file", "", "PEM `file` that signs the mail server's certificate (default: the system's)")
+	fs.StringVar(&s.SMTPUser, "smtp-user", "", "`user` of the mail server; without one nobody logs in")
+	fs.StringVar(&s.SMTPPassword, "smtp-password", "", "`password` of that user")
+	fs.StringVar(&s.MailFrom, "mail-from", "", "`address` that mails come from")
+}
+
 func (s *settings) limitFlags(fs *flag.FlagSet) {
 	fs.BoolVar(&s.FSync, "fsync", false, "fsync before acknowledging: a power cut takes nothing, each answer waits for the disk")
 	fs.DurationVar(&s.VerdictWait, "verdict-wait", 250*time.Millisecond, "how long a POST waits for the processor")
@@ -162,6 +183,12 @@ func (s *settings) finish() error {
 	if s.InFlightMB < minInFlightMB {
 		return usagef("in-flight-mb is %d: must be at least %d, so that one compressed bulk request fits", s.InFlightMB, minInFlightMB)
 	}
+	if err := s.mail().Validate(); err != nil {
+		return usagef("%v", err)
+	}
+	if _, err := notify.ParseNetworks(s.WebhookNetworks); err != nil {
+		return usagef("webhook-networks: %v", err)
+	}
 	if s.Connections < 1 {
 		return usagef("max-connections is %d: must be at least 1", s.Connections)
 	}
@@ -176,6 +203,11 @@ func (s *settings) finish() error {
 		s.RetentionMB = 1024
 	}
 	return nil
+}
+
+// mail is how to reach the mail server.
+func (s *settings) mail() mail.Config {
+	return mail.Config{Address: s.SMTPAddress, TLS: s.SMTPTLS, CAFile: s.SMTPCAFile, User: s.SMTPUser, Password: s.SMTPPassword, From: s.MailFrom}
 }
 
 func (s *settings) embeddedKafka() bool      { return s.KafkaBrokers == "" }

@@ -113,9 +113,37 @@ var crossings = map[string]func(*crossing){
 	"PUT /api/rules/{id}": func(x *crossing) {
 		x.absent("PUT", "/api/rules/{id}", "demos-rule", "no-rule", `{"version":1,"name":"n","when":"true","severity":"nominal"}`)
 	},
-	"DELETE /api/rules/{id}":       func(x *crossing) { x.absent("DELETE", "/api/rules/{id}", "demos-rule", "no-rule", "") },
-	"GET /api/admin/api-keys":      func(x *crossing) { x.listKeys("/api/admin/api-keys") },
-	"POST /api/admin/api-keys":     func(x *crossing) { x.makeKey("/api/admin/api-keys") },
+	"DELETE /api/rules/{id}":   func(x *crossing) { x.absent("DELETE", "/api/rules/{id}", "demos-rule", "no-rule", "") },
+	"GET /api/admin/api-keys":  func(x *crossing) { x.listKeys("/api/admin/api-keys") },
+	"POST /api/admin/api-keys": func(x *crossing) { x.makeKey("/api/admin/api-keys") },
+	"GET /api/webhooks":        func(x *crossing) { x.empty("/api/webhooks", "webhooks") },
+	"POST /api/webhooks": func(x *crossing) {
+		var w webhook
+		r := x.call("POST", "/api/webhooks", `{"name":"ours","url":"https://example.com","enabled":false}`)
+		if r.into(x.t, &w); r.status != http.StatusCreated || w.ID == x.webhook {
+			x.t.Errorf("a webhook: %d %s", r.status, r.body)
+		}
+	},
+	"GET /api/webhooks/{id}": func(x *crossing) { x.absent("GET", "/api/webhooks/{id}", x.webhook, noWebhook, "") },
+	"PUT /api/webhooks/{id}": func(x *crossing) {
+		x.absent("PUT", "/api/webhooks/{id}", x.webhook, noWebhook, `{"version":1,"name":"ours now","url":"https://example.com"}`)
+	},
+	"DELETE /api/webhooks/{id}":         func(x *crossing) { x.absent("DELETE", "/api/webhooks/{id}", x.webhook, noWebhook, "") },
+	"POST /api/webhooks/{id}/rotate":    func(x *crossing) { x.absent("POST", "/api/webhooks/{id}/rotate", x.webhook, noWebhook, "") },
+	"POST /api/webhooks/{id}/test":      func(x *crossing) { x.absent("POST", "/api/webhooks/{id}/test", x.webhook, noWebhook, "") },
+	"GET /api/webhooks/{id}/deliveries": func(x *crossing) { x.absent("GET", "/api/webhooks/{id}/deliveries", x.webhook, noWebhook, "") },
+	"POST /api/webhooks/{id}/deliveries/{delivery}/resend": func(x *crossing) {
+		x.absent("POST", "/api/webhooks/{id}/deliveries/msg_x/resend", x.webhook, noWebhook, "")
+	},
+	"GET /api/silences": func(x *crossing) { x.empty("/api/silences", "silences") },
+	"POST /api/silences": func(x *crossing) {
+		until := time.Now().Add(time.Hour).UTC().Format(time.RFC3339)
+		if r := x.call("POST", "/api/silences", fmt.Sprintf(`{"reason":"ours","until":%q}`, until)); r.status != http.StatusCreated || !strings.Contains(string(r.body), `"count":0`) {
+			x.t.Errorf("a silence: %d %s", r.status, r.body)
+		}
+	},
+	"GET /api/silences/{id}":       func(x *crossing) { x.absent("GET", "/api/silences/{id}", x.silence, noSilence, "") },
+	"DELETE /api/silences/{id}":    func(x *crossing) { x.absent("DELETE", "/api/silences/{id}", x.silence, noSilence, "") },
 	"GET /api/admin/api-keys/{id}": func(x *crossing) { x.absent("GET", "/api/admin/api-keys/{id}", x.key, noKey, "") },
 	"PATCH /api/admin/api-keys/{id}": func(x *crossing) {
 		x.absent("PATCH", "/api/admin/api-keys/{id}", x.key, noKey, `{"version":1,"name":"ours now"}`)
@@ -142,6 +170,8 @@ const (
 	sharedEvent = `{"key_id":"treasury","event_type":"export","severity":"warning","event_id":"once"}`
 	anyRule     = `{"id":"demos-rule","name":"n","when":"event_type == \"no such type\"","severity":"nominal"}`
 	noAlert     = "al_000000000000000000000000"
+	noWebhook   = "wh_aaaaaaaaaaaaaaaaaaaa"
+	noSilence   = "si_aaaaaaaaaaaaaaaaaaaa"
 	noKey       = "01a212cf-419a-7cfa-9547-61b633d7f55b"
 )
 
@@ -153,6 +183,7 @@ type crossing struct {
 	page         *instance // the other's, in a browser that has signed in with an admin key
 
 	event, alert, key string            // ids of demo's
+	webhook, silence  string            // the same
 	position          string            // of demo's stream
 	cursors           map[string]string // of demo's lists, by their paths
 }
@@ -275,6 +306,11 @@ func (x *crossing) fill() {
 		return nil
 	})
 	must("POST", "/api/alerts/"+x.alert+"/ack", fmt.Sprintf(`{"comment":%q}`, demosOwn))
+	var made webhook
+	must("POST", "/api/webhooks", fmt.Sprintf(`{"name":%q,"url":"https://example.com/%s","enabled":false}`, demosOwn, demosOwn)).into(x.t, &made)
+	x.webhook = made.ID
+	must("POST", "/api/silences", fmt.Sprintf(`{"reason":%q,"until":%q}`, demosOwn, time.Now().Add(time.Hour).UTC().Format(time.RFC3339))).into(x.t, &made)
+	x.silence = made.ID
 	x.key = x.admin.ask("POST", "/api/admin/api-keys", fmt.Sprintf(`{"name":%q,"scopes":["read"]}`, demosOwn), http.StatusCreated).ID
 	await(x.t, "everything in the lists", 20*time.Second, func() error {
 		if n := len(x.a.events("limit=500")); n < 5 {
@@ -294,7 +330,7 @@ var passing = regexp.MustCompile(`"(risk_score|last_used|event_count|last_activi
 // world is all that demo has, as demo sees it.
 func (x *crossing) world() string {
 	var all strings.Builder
-	for _, path := range []string{"/api/rules", "/api/alerts", "/api/alerts/" + x.alert, "/api/keys", "/api/events?limit=500&event_type=export"} {
+	for _, path := range []string{"/api/webhooks", "/api/silences", "/api/rules", "/api/alerts", "/api/alerts/" + x.alert, "/api/keys", "/api/events?limit=500&event_type=export"} {
 		all.Write(x.a.call("GET", path, "").body)
 	}
 	all.Write(x.admin.call("GET", "/api/admin/api-keys/"+x.key, "").body)

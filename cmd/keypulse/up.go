@@ -92,6 +92,7 @@ func (n *node) up(out io.Writer) error {
 	n.newServer()
 	n.addProcessor()
 	n.addIngest()
+	n.addNotifier()
 	if err := n.startStore(dsn, engineReady); err != nil {
 		return errors.Join(err, l.Close())
 	}
@@ -161,6 +162,9 @@ func (n *node) startLogAndTables() (apiKey string, err error) {
 		return "", err
 	}
 	if err := n.followKeys(secret); err != nil {
+		return "", err
+	}
+	if err := n.followNotifications(); err != nil {
 		return "", err
 	}
 	if n.keys.Rev() > 0 {

@@ -26,7 +26,7 @@ type TopicConfig struct {
 }
 
 // controlTopics have one partition and keep everything, TopicUses until its readers shorten it.
-var controlTopics = []schema.Topic{schema.TopicLog, schema.TopicRules, schema.TopicAPIKeys, schema.TopicKeys, schema.TopicAlertActions, schema.TopicAudit, schema.TopicUses}
+var controlTopics = []schema.Topic{schema.TopicLog, schema.TopicRules, schema.TopicAPIKeys, schema.TopicKeys, schema.TopicAlertActions, schema.TopicAudit, schema.TopicUses, schema.TopicWebhooks, schema.TopicSilences}
 
 // briefTopics have one partition and keep an hour.
 var briefTopics = []schema.Topic{schema.TopicQuota, schema.TopicTickets}
@@ -47,6 +47,9 @@ func (c *Client) EnsureTopics(ctx context.Context, cfg TopicConfig) (schema.LogR
 		return schema.LogRecord{}, fmt.Errorf("create topics: partitions is %d: must be 1 to %d", cfg.Partitions, schema.MaxPartitions)
 	}
 	if err := c.EnsureControlTopics(ctx, cfg); err != nil {
+		return schema.LogRecord{}, err
+	}
+	if err := c.createNotices(ctx, cfg); err != nil {
 		return schema.LogRecord{}, err
 	}
 	log, err := c.ReadLog(ctx)
@@ -122,6 +125,18 @@ func (c *Client) recordTopic(ctx context.Context, log schema.LogRecord) (schema.
 		return log, err
 	}
 	return c.recordLog(ctx, next)
+}
+
+// createNotices makes the notifier's topics. Notices are kept for a week, which is how long a notifier may be away; of the
+// outbox its owner deletes what it needs no more.
+func (c *Client) createNotices(ctx context.Context, cfg TopicConfig) error {
+	week := map[string]string{"cleanup.policy": "delete", "retention.ms": "604800000", "retention.bytes": "-1"}
+	if err := c.createTopic(ctx, schema.TopicNotices, schema.NoticePartitions, cfg, week); err != nil {
+		return err
+	}
+	return c.createTopic(ctx, schema.TopicOutbox, schema.NoticePartitions, cfg, map[string]string{
+		"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1", "max.message.bytes": strconv.Itoa(maxMessageBytes),
+	})
 }
 
 func (c *Client) createTopic(ctx context.Context, topic schema.Topic, partitions int32, cfg TopicConfig, settings map[string]string) error {
