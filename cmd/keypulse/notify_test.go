@@ -410,7 +410,7 @@ func TestWebhookSnippets(t *testing.T) {
 			await(t, "the receiver", 120*time.Second, func() error {
 				resp, err := http.Post("http://"+listen+"/alerts", "application/json", strings.NewReader("{}"))
 				if err != nil {
-					return err
+					return fmt.Errorf("%w; it printed %s", err, out.String())
 				}
 				defer resp.Body.Close()
 				if resp.StatusCode != http.StatusUnauthorized {
