@@ -86,8 +86,10 @@ func (n *Notifier) own(ctx context.Context, generation *broker.Generation, at br
 		p.give(<-p.results)
 		n.metrics.attempts.WithLabelValues(outcomeCut).Inc()
 	}
-	if !errors.Is(err, errRead) {
-		<-failed
+	if !errors.Is(err, errRead) { // else it has ended
+		if err := <-failed; !errors.Is(err, context.Canceled) {
+			p.log.Info("the reader of notices has failed, too", zap.Error(err))
+		}
 	}
 	n.metrics.pending.DeleteLabelValues(strconv.Itoa(int(p.number)))
 	return err
@@ -297,8 +299,10 @@ func (p *partition) give(res result) {
 }
 
 func (p *partition) count(d *Delivery, res result) {
-	outcome := outcomeRetried
+	var outcome string
 	switch d.State {
+	case Pending:
+		outcome = outcomeRetried
 	case Delivered:
 		outcome = outcomeDelivered
 		if d.Type == typeAlert && res.ok {

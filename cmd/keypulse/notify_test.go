@@ -203,7 +203,7 @@ func TestWebhooks(t *testing.T) {
 		return nil
 	})
 
-	t.Run("test", func(t *testing.T) {
+	t.Run("test", func(*testing.T) {
 		var made struct {
 			DeliveryID string `json:"delivery_id"`
 		}
@@ -465,7 +465,7 @@ func TestSilences(t *testing.T) {
 	}
 	until := time.Now().Add(time.Hour).UTC().Format(time.RFC3339)
 	in.want("POST", "/api/silences", fmt.Sprintf(`{"reason":"a drill","until":%q,"tags":["cold"],"rules":["export"]}`, until), 201, &s)
-	for _, body := range []string{`{"reason":"x"}`, `{"until":"2026-01-01T00:00:00Z","reason":"x"}`, fmt.Sprintf(`{"until":%q}`, until), fmt.Sprintf(`{"reason":"x","until":%q,"severities":["bad"]}`, until), fmt.Sprintf(`{"reason":"x","until":%q,"untill":1}`, until)} {
+	for _, body := range []string{`{"reason":"x"}`, `{"until":"2026-01-01T00:00:00Z","reason":"x"}`, fmt.Sprintf(`{"until":%q}`, until), fmt.Sprintf(`{"reason":"x","until":%q,"severities":["bad"]}`, until), fmt.Sprintf(`{"reason":"x","until":%q,"unti":1}`, until)} {
 		in.want("POST", "/api/silences", body, 400, nil)
 	}
 	in.post("tagged", "export")
