@@ -5,6 +5,7 @@
 GO      ?= go
 TOOLS   := bin/tools
 ENGINE  := deploy/engine/node_modules/.fetched
+PAGE    := dashboard/dist/app/index.html
 KAFKA   := internal/broker/brokertest/kafka/target/.fetched
 TESTED  := ./...
 
@@ -22,7 +23,7 @@ run: build ## build and run everything in one process; data in ./data
 	bin/keypulse up
 
 .PHONY: build
-build: engine ## build bin/keypulse
+build: engine $(PAGE) ## build bin/keypulse, the dashboard in it
 	$(GO) build -trimpath -o bin/keypulse ./cmd/keypulse
 
 .PHONY: engine
@@ -33,20 +34,33 @@ $(ENGINE): deploy/engine/package-lock.json deploy/engine/fetch.sh
 	@sh deploy/engine/fetch.sh
 	@touch $@
 
+.PHONY: dashboard
+dashboard: $(PAGE) ## build the dashboard with the npm packages that its lock file pins
+
+# --ignore-scripts: nothing of a package runs but the tools that are called here.
+$(PAGE): dashboard/node_modules/.fetched $(shell find dashboard/src -type f) $(wildcard dashboard/*.html dashboard/*.ts dashboard/*.mjs dashboard/*.json)
+	@cd dashboard && npm run --silent build
+	@touch $@
+
+dashboard/node_modules/.fetched: dashboard/package-lock.json
+	@node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 19) ? 0 : 1)' 2>/dev/null || { echo "Node.js 20.19 or later, with npm, is missing: the dashboard is built with it. Install it, then run make again." >&2; exit 1; }
+	@cd dashboard && npm ci --ignore-scripts --no-audit --no-fund --progress=false --loglevel=error
+	@touch $@
+
 .PHONY: need-go
 need-go:
 	@command -v $(GO) >/dev/null || { echo "Go is missing: install Go 1.26 or later (golang.org/dl), then run make again." >&2; exit 1; }
 
 .PHONY: test
-test: engine test-tools ## run all tests with small counts
+test: engine dashboard test-tools ## run all tests with small counts
 	$(GO) test -timeout 9m $(TESTED)
 
 .PHONY: race
-race: engine test-tools ## the same under the race detector, where goroutines meet
+race: engine dashboard test-tools ## the same under the race detector, where goroutines meet
 	$(GO) test -race -timeout 20m ./bench ./ingest ./internal/... ./processor ./query ./sink
 
 .PHONY: soak
-soak: engine test-tools ## run the same tests with full counts
+soak: engine dashboard test-tools ## run the same tests with full counts
 	KEYPULSE_SOAK=1 $(GO) test -timeout 12h $(TESTED)
 
 # What Apache Kafka may answer differently from the embedded broker. -p 1: each package has a broker of its own.
@@ -64,10 +78,11 @@ $(KAFKA): internal/broker/brokertest/kafka/pom.xml
 bench: engine ## run the benchmarks of the parts
 	$(GO) test -run '^$$' -bench . -benchmem $(TESTED)
 
-# The tests run the README's snippets, in the languages that users have them in, and read the log with kcat.
+# The tests run the README's snippets, in the languages that users have them in, read the log with kcat, and open the dashboard in
+# Chromium.
 .PHONY: test-tools
 test-tools:
-	@for tool in curl kcat python3 node; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	@for tool in curl kcat python3 node chromium; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
 	if [ -n "$$missing" ]; then \
 		packages=$$(echo $$missing | sed 's/\bnode\b/nodejs/'); \
 		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -97,4 +112,4 @@ $(TOOLS)/gofumpt:
 
 .PHONY: clean
 clean: ## remove what was built; the data stay
-	rm -rf bin
+	rm -rf bin dashboard/dist/app dashboard/node_modules

@@ -34,6 +34,8 @@ func (q *Query) ruleMembers(own shelf, v rules.Version) ([]byte, error) {
 	b = strconv.AppendInt(append(b, `,"version":`...), v.Version, 10)
 	b = answer.AppendTime(append(b, `,"created_at":`...), v.At)
 	b = answer.AppendString(append(b, `,"by":`...), v.By)
+	b = strconv.AppendInt(append(b, `,"worst_bytes":`...), int64(v.Program.WorstBytes()), 10)
+	b = strconv.AppendFloat(append(b, `,"worst_micros":`...), micros(v.Program.WorstTime()), 'f', -1, 64)
 	b = append(b, `,"complete_from":`...)
 	at, ok := own.completeFrom(v.Program, q.cfg.RuleDelay)
 	if !ok {

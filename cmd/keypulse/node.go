@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"keypulse/dashboard"
 	"keypulse/ingest"
 	"keypulse/internal/admin"
 	"keypulse/internal/auth"
@@ -51,6 +52,7 @@ type node struct {
 	tickets     *ticket.Book // of the stream; nil without it
 	webhooks    *notify.Webhooks
 	silences    *notify.Silences
+	pages       bool         // it serves the dashboard
 	dsn         string       // of ClickHouse
 	db          driver.Conn  // a pool that all roles share
 	refuse      func() error // see ingest.Config
@@ -247,6 +249,9 @@ func (n *node) loadSecret() (*auth.Secret, error) {
 func (n *node) newServer() {
 	cfg := httpapi.Config{Log: n.log.Named("http"), AccessLevel: zap.DebugLevel, Public: []string{"/api/stats"}, Refuse: n.refuse, Registry: n.registry}
 	cfg.Sessions, cfg.UseTicket = n.keys != nil, n.useTicket
+	if n.pages {
+		cfg.Dashboard = dashboard.Files()
+	}
 	cfg.BodyLimits = map[string]int{ingest.BulkPath: ingest.BulkLimit}
 	cfg.BodiesLimit, cfg.MaxConnections = n.settings.InFlightMB<<20, n.settings.Connections
 	if n.keys != nil {

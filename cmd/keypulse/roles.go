@@ -98,6 +98,7 @@ func (n *node) startRole(r role) error {
 	if err := n.prepareRole(r); err != nil {
 		return errors.Join(err, l.Close())
 	}
+	n.pages = r.name == "query"
 	n.newServer()
 	r.add(n)
 	if r.name == "query" {

@@ -89,6 +89,7 @@ func (n *node) up(out io.Writer) error {
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}
+	n.pages = true
 	n.newServer()
 	n.addProcessor()
 	n.addIngest()

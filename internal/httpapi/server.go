@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"net"
 	"time"
 
@@ -35,6 +36,8 @@ type Config struct {
 	Public []string
 	// Sessions lets browsers sign in at [SessionPath], and takes their cookie where a request has no Authorization header.
 	Sessions bool
+	// Dashboard are the files of the page at /: those of package dashboard. Without it there is nothing at /.
+	Dashboard fs.FS
 	// UseTicket uses a ticket of the stream, which opens [StreamPath] once; it fails with [auth.ErrTicketUsed] where it was used
 	// before. It is called from many goroutines, and bounds its own time. Default: there are no tickets.
 	UseTicket func(auth.Ticket) error
@@ -152,6 +155,9 @@ func New(cfg Config) *Server {
 	s.app.Get(pathDocs, s.showDocs)
 	if s.cfg.Sessions {
 		s.registerSession()
+	}
+	if s.cfg.Dashboard != nil {
+		s.registerDashboard(s.cfg.Dashboard)
 	}
 	return s
 }
