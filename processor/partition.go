@@ -41,7 +41,7 @@ type partition struct {
 	caughtUp *atomic.Bool
 	metrics  *metrics
 	log      *zap.Logger
-	event    schema.Event        // the one being judged; its strings alias what was fetched
+	next     lookahead
 	counts   []schema.RuleCounts // of the last verdict, for reuse
 	value    []byte              // of the last verdict, for reuse
 	reported judge.Counts        // to metrics
@@ -190,8 +190,12 @@ func (p *partition) judgeChunk(ctx context.Context, records []broker.Record) (sc
 	size := -p.judge.UntoldBytes()
 	for i := range records {
 		r := &records[i]
-		e := &p.event
-		if err := e.Decode(r.Key, r.Value, r.Time); err != nil { // it keeps its offset, and the sink sets it aside
+		if i%decodeAhead == 0 {
+			p.next.decode(records[i:])
+			p.judge.Expect(p.next.events[:p.next.n])
+		}
+		e, err := &p.next.events[i%decodeAhead], p.next.errs[i%decodeAhead]
+		if err != nil { // it keeps its offset, and the sink sets it aside
 			p.metrics.undecodable.Inc()
 			p.judge.Pass(r.Time)
 			p.log.Error("cannot decode an event, passing over it", zap.Int64("offset", r.Offset), zap.Error(err))
@@ -214,6 +218,24 @@ func (p *partition) judgeChunk(ctx context.Context, records []broker.Record) (sc
 		}
 	}
 	return verdict, len(records), nil
+}
+
+// decodeAhead is how many events are decoded before the first of them is judged.
+const decodeAhead = 16
+
+// lookahead is the events that are judged next. Their strings alias what was fetched.
+type lookahead struct {
+	events [decodeAhead]schema.Event
+	errs   [decodeAhead]error
+	n      int
+}
+
+// decode decodes the next events.
+func (a *lookahead) decode(records []broker.Record) {
+	a.n = min(len(records), decodeAhead)
+	for i := range a.n {
+		a.errs[i] = a.events[i].Decode(records[i].Key, records[i].Value, records[i].Time)
+	}
 }
 
 // sizeOf estimates an exception's bytes in a verdict.

@@ -76,6 +76,7 @@ type Aggregate struct {
 	Window time.Duration // 0 for since_last
 
 	key    string // equal for equal aggregates
+	source string // equal for equal where and value
 	where  func(*Scope) bool
 	value  func(*Scope) Value
 	tables tables
@@ -152,7 +153,7 @@ func (c *compiler) aggregate(n *ast.CallNode, call Call) compiled {
 		return c.fail(n, "the expression is too complex")
 	}
 	a.worst = c.meter.total - before.total
-	a.Text, a.key = spell(n, args, false), spell(n, args, true)
+	a.Text, a.key, a.source = spell(n, args, false), spell(n, args, true), spellSource(args)
 	known := len(c.tables.aggregates)
 	local := c.tables.aggregate(a)
 	if local < known { // it is kept, and paid for, once

@@ -16,13 +16,13 @@ func (a *Aggregate) WorstBytes() int {
 	case SinceLast:
 		return 64
 	case Count, Rate:
-		return 17 << 10 // a thousand times and 256 slices
+		return 9 << 10 // a thousand times and 256 slices
 	case FirstSeen:
-		return 13 << 10 // a thousand hashes with their times
+		return 25 << 10 // a thousand hashes with their times, and an index
 	case Distinct:
-		return 31 << 10 // the same and a sketch
+		return 31 << 10 // a thousand hashes with their times, and a sketch
 	default:
-		return 26 << 10 // a thousand numbers with their times, their blocks, and 256 slices
+		return 29 << 10 // a thousand numbers with their times, and 256 slices
 	}
 }
 

@@ -39,11 +39,15 @@ func (s *Scope) fail(p *Program, part string, cause any) {
 	s.failures = append(s.failures, Failure{p, message})
 }
 
-// failAll notes that aggregate i of the set failed, for every rule that has it.
-func (s *Scope) failAll(i int, cause any) {
+// failSource notes that source i of the set failed, for every rule that has one of its aggregates.
+func (s *Scope) failSource(i int, cause any) {
 	for n := range s.set.rules {
-		if r := &s.set.rules[n]; slices.Contains(r.binding.aggregates, int32(i)) {
-			s.fail(r.Program, s.set.aggregates[i].Text, cause)
+		r := &s.set.rules[n]
+		for _, aggregate := range s.set.sources[i] {
+			if slices.Contains(r.binding.aggregates, int32(aggregate)) {
+				s.fail(r.Program, s.set.aggregates[aggregate].Text, cause)
+				break
+			}
 		}
 	}
 }

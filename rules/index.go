@@ -88,7 +88,7 @@ func needsIn(name ast.Node, literals ...ast.Node) needs {
 
 const severities = int(schema.Critical) + 1
 
-// index finds, for an event, the numbers of the rules and of the aggregates that can hold for it, in rising order.
+// index finds, for an event, the numbers of the rules and of the sources that can hold for it, in rising order.
 // Event type and severity, which every event has, are merged beforehand; keys and actors when an event has one that
 // is named.
 type index struct {
@@ -106,7 +106,7 @@ type typeLists struct {
 // The two kinds of things that an index finds.
 const (
 	findRules = iota
-	findAggregates
+	findSources
 )
 
 // bySeverity is what is found for each severity; 0 stands for none.

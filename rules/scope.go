@@ -114,7 +114,7 @@ func (s *Scope) addr(text string) netip.Addr {
 // Values returns the values of the event that was begun last.
 func (s *Scope) Values() Values { return Values{s} }
 
-// find returns the numbers of the rules or aggregates that can hold for the event, valid until the next call.
+// find returns the numbers of the rules or sources that can hold for the event, valid until the next call.
 func (s *Scope) find(kind int) []int32 {
 	x := &s.set.index
 	if s.lists == nil {

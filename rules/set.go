@@ -21,11 +21,16 @@ type Set struct {
 	numbers    map[*Program]int
 	aggregates []*Aggregate
 	bindings   []binding // of the aggregates' where and value
+	sources    []Source
 	paths      []path
 	longest    time.Duration
 
-	index index // of the rules and the aggregates
+	index index // of the rules and the sources
 }
+
+// Source is the numbers of the aggregates, rising, that look at the same events: those with one where and one value, whatever their
+// calls and windows.
+type Source []int
 
 type boundProgram struct {
 	*Program
@@ -44,13 +49,25 @@ func NewSet(programs []*Program) *Set {
 		s.numbers[p] = i
 		ruleNeeds = append(ruleNeeds, p.needs)
 	}
-	aggregateNeeds := make([]needs, 0, len(s.aggregates))
-	for _, a := range s.aggregates {
-		aggregateNeeds = append(aggregateNeeds, a.needs)
-		s.longest = max(s.longest, a.Window)
-	}
-	s.index = newIndex([2][]needs{findRules: ruleNeeds, findAggregates: aggregateNeeds})
+	s.index = newIndex([2][]needs{findRules: ruleNeeds, findSources: s.findSources()})
 	return s
+}
+
+// findSources fills sources and returns what each needs.
+func (s *Set) findSources() (all []needs) {
+	numbers := map[string]int{}
+	for i, a := range s.aggregates {
+		s.longest = max(s.longest, a.Window)
+		n, known := numbers[a.source]
+		if !known {
+			n = len(s.sources)
+			numbers[a.source] = n
+			s.sources = append(s.sources, nil)
+			all = append(all, a.needs)
+		}
+		s.sources[n] = append(s.sources[n], i)
+	}
+	return all
 }
 
 // numbering gives a set's numbers to the paths and aggregates of its programs.
@@ -107,6 +124,9 @@ func (s *Set) Len() int { return len(s.rules) }
 // Aggregates returns the aggregates of all rules, each once. The caller does not change the slice.
 func (s *Set) Aggregates() []*Aggregate { return s.aggregates }
 
+// Sources returns the sources of the aggregates, each once. The caller does not change the slice.
+func (s *Set) Sources() []Source { return s.sources }
+
 // LongestWindow is the longest window of the aggregates; 0 when there is none.
 func (s *Set) LongestWindow() time.Duration { return s.longest }
 
@@ -159,47 +179,49 @@ func (s *Set) evalFrom(scope *Scope, list []int32, next int) (after int, failed 
 	return next, false
 }
 
-// Touched returns the numbers of the aggregates whose where can hold for the event of values, in rising order:
+// Touched returns the numbers of the sources whose where can hold for the event of values, in rising order:
 // [Set.Matches] tells whether it does. The list is valid until the next call.
 func (s *Set) Touched(values Values) []int32 {
-	return values.scope.find(findAggregates)
+	return values.scope.find(findSources)
 }
 
-// Matches reports whether aggregate i counts the event. When its where fails, it does not.
+// Matches reports whether the event is one of source i's. When its where fails, it is not.
 func (s *Set) Matches(i int, values Values) (holds bool) {
-	a := s.aggregates[i]
-	if a.where == nil {
+	first := s.sources[i][0]
+	where := s.aggregates[first].where
+	if where == nil {
 		return true
 	}
 	// An aggregate may be asked for while a rule runs: what was bound is bound again.
-	scope := values.scope
+	scope, done := values.scope, false
 	bound := scope.bound
-	scope.bound = &s.bindings[i]
+	scope.bound = &s.bindings[first]
 	defer func() {
-		if scope.bound = bound; !holds {
-			if cause := recover(); cause != nil {
-				scope.failAll(i, cause)
-			}
+		if scope.bound = bound; !done {
+			scope.failSource(i, recover())
 		}
 	}()
-	return a.where(scope)
+	holds = where(scope)
+	done = true
+	return holds
 }
 
-// ValueOf returns what the event gives to aggregate i: nil for an aggregate without a value, or whose value fails.
+// ValueOf returns what the event gives to source i: nil for one without a value, or whose value fails.
 func (s *Set) ValueOf(i int, values Values) (v Value) {
-	a := s.aggregates[i]
-	if a.value == nil {
+	first := s.sources[i][0]
+	value := s.aggregates[first].value
+	if value == nil {
 		return Value{}
 	}
-	scope := values.scope
+	scope, done := values.scope, false
 	bound := scope.bound
-	scope.bound = &s.bindings[i]
+	scope.bound = &s.bindings[first]
 	defer func() {
-		if scope.bound = bound; v.kind == KindNil {
-			if cause := recover(); cause != nil {
-				scope.failAll(i, cause)
-			}
+		if scope.bound = bound; !done {
+			scope.failSource(i, recover())
 		}
 	}()
-	return a.value(scope)
+	v = value(scope)
+	done = true
+	return v
 }

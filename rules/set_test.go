@@ -182,7 +182,7 @@ func TestWorstBytes(t *testing.T) {
 	if got := p.WorstBytes(); got <= MaxAggregateBytes || got > 3*MaxAggregateBytes {
 		t.Errorf("worst bytes %d", got)
 	}
-	if text, err := json.Marshal(p.Aggregates()[0]); err != nil || string(text) != `{"text":"count(\"1h\")","call":"count","window":"1h","worst_bytes":17408}` {
+	if text, err := json.Marshal(p.Aggregates()[0]); err != nil || string(text) != `{"text":"count(\"1h\")","call":"count","window":"1h","worst_bytes":9216}` {
 		t.Errorf("%s, %v", text, err)
 	}
 }

@@ -42,6 +42,19 @@ func spell(n *ast.CallNode, args aggregateArgs, asKey bool) string {
 	return string(append(s.b, ')'))
 }
 
+// spellSource writes value and where of an aggregate as a key: aggregates with one source look at the same events.
+func spellSource(args aggregateArgs) string {
+	s := &speller{asKey: true}
+	if args.value != nil {
+		s.node(args.value)
+	}
+	if args.where != nil {
+		s.text(", ")
+		s.node(args.where)
+	}
+	return string(s.b)
+}
+
 // appendNumber writes 1.0 as 1.
 func appendNumber(b []byte, f float64) []byte {
 	if n, ok := wholeNumber(f); ok {

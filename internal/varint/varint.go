@@ -57,6 +57,9 @@ func (r *Reader) Len() int { return len(r.b) }
 
 func (r *Reader) fail() { r.b, r.err = nil, ErrDamaged }
 
+// Fail makes the reader fail: what was read cannot have been written.
+func (r *Reader) Fail() { r.fail() }
+
 // Rest takes all that is left.
 func (r *Reader) Rest() []byte {
 	rest := r.b
@@ -83,6 +86,27 @@ func (r *Reader) Uint() uint64 {
 		return 0
 	}
 	r.b = r.b[n:]
+	return v
+}
+
+// Up reads an unsigned number up to most.
+func (r *Reader) Up(most uint64) uint64 {
+	v := r.Uint()
+	if v > most {
+		r.fail()
+		return 0
+	}
+	return v
+}
+
+// Byte reads a byte.
+func (r *Reader) Byte() byte {
+	if len(r.b) == 0 {
+		r.fail()
+		return 0
+	}
+	v := r.b[0]
+	r.b = r.b[1:]
 	return v
 }
 
@@ -124,12 +148,4 @@ func (r *Reader) Bytes() []byte {
 func (r *Reader) String() string { return string(r.Bytes()) }
 
 // Bool reads a flag.
-func (r *Reader) Bool() bool {
-	if len(r.b) == 0 {
-		r.fail()
-		return false
-	}
-	v := r.b[0] != 0
-	r.b = r.b[1:]
-	return v
-}
+func (r *Reader) Bool() bool { return r.Byte() != 0 }

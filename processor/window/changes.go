@@ -3,12 +3,13 @@ package window
 import (
 	"cmp"
 	"encoding/binary"
+	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 	"unsafe"
 
+	"keypulse/internal/varint"
 	"keypulse/schema"
 )
 
@@ -24,7 +25,6 @@ const minPass = 64 << 10
 type tracker struct {
 	keys    []uint32  // touched, in the order of their first touch; some may be gone since
 	gone    []goneKey // forgotten
-	bytes   int       // about how large the touched keys are
 	pass    uint32    // the next key of the pass
 	passing bool      // the pass has begun
 }
@@ -41,7 +41,6 @@ func (s *Store) change(number uint32, k *key) {
 	}
 	k.changed = true
 	s.changes.keys = append(s.changes.keys, number)
-	s.changes.bytes += k.bytes(&s.rooms)
 }
 
 // forget notes that a key is gone.
@@ -51,22 +50,22 @@ func (s *Store) forget(k *key) {
 	}
 }
 
-// ChangedBytes is about how much AppendChanges would write for touched keys.
-func (s *Store) ChangedBytes() int { return s.changes.bytes }
+// ChangedBytes is about how much AppendChanges would write for touched keys, if they are like the others.
+func (s *Store) ChangedBytes() int { return len(s.changes.keys) * (s.Bytes() / max(1, s.Keys())) }
 
 // AppendChanges appends what has changed since the last call, and part of what has not. With passed the pass over all keys is
 // complete: everything written since the call after the last complete pass makes the whole store. The store must have been
 // made with TrackChanges.
 func (s *Store) AppendChanges(b []byte) (out []byte, passed bool) {
-	b = append(b, codecVersion)
+	b = binary.NativeEndian.AppendUint16(b, codecVersion)
 	for _, n := range []int64{int64(s.latest), int64(s.sweep), int64(s.evicted), s.events} {
-		b = binary.AppendVarint(b, n)
+		b = varint.AppendInt(b, n)
 	}
 	b = s.appendLayouts(b)
-	b = binary.AppendUvarint(b, uint64(len(s.changes.gone)))
+	b = varint.AppendInt(b, len(s.changes.gone))
 	for _, g := range s.changes.gone {
-		b = binary.AppendUvarint(b, uint64(g.tenant))
-		b = appendText(b, g.name)
+		b = varint.AppendUint(b, g.tenant)
+		b = varint.AppendString(b, g.name)
 	}
 	begin := len(b)
 	for _, number := range s.changes.keys {
@@ -89,10 +88,10 @@ func (s *Store) appendLayouts(b []byte) []byte {
 			n++
 		}
 	}
-	b = binary.AppendUvarint(b, uint64(n))
+	b = varint.AppendInt(b, n)
 	for _, t := range s.order {
 		if all || t.changed {
-			b = t.appendLayout(b)
+			b = appendLayout(b, t.name, &t.layout)
 			t.changed = false
 		}
 	}
@@ -101,9 +100,10 @@ func (s *Store) appendLayouts(b []byte) []byte {
 
 func (s *Store) appendKey(b []byte, k *key) []byte {
 	b = append(b, 1)
-	b = binary.AppendUvarint(b, uint64(k.tenant))
-	b = binary.AppendVarint(b, k.used)
-	return s.appendState(b, k, s.order[k.tenant])
+	b = varint.AppendUint(b, k.tenant)
+	b = varint.AppendInt(b, k.used)
+	b = varint.AppendString(b, s.keys.name(k))
+	return s.appendSeries(b, k, s.order[k.tenant])
 }
 
 // appendPass appends keys from the pass on until they are about so many bytes, and the mark of the end.
@@ -122,41 +122,41 @@ func (s *Store) appendPass(b []byte, size int) (out []byte, passed bool) {
 
 // ApplyChanges takes in what AppendChanges wrote. After the last changes, and before the next event, comes FinishChanges.
 func (s *Store) ApplyChanges(b []byte) error {
-	r := &reader{b: b}
-	if version := r.byte(); version != codecVersion {
-		return fmt.Errorf("restore windows: version %d is not known", version)
+	r := varint.NewReader(b)
+	if head := r.Take(2); head != nil && binary.NativeEndian.Uint16(head) != codecVersion {
+		return errors.New("restore windows: they are of another version, or of a machine with another order of bytes")
 	}
-	s.latest = schema.Millis(r.varint())
-	s.sweep = int(r.varint())
-	s.evicted = uint64(r.varint())
-	s.events = r.varint()
-	for range r.uvarint(uint64(len(b))) {
-		s.applyLayout(r.layout())
+	s.latest, s.sweep, s.evicted, s.events = schema.Millis(r.Int()), int(r.Int()), uint64(r.Int()), r.Int()
+	for range r.Int() {
+		if r.Err() != nil {
+			break
+		}
+		s.applyLayout(readLayout(r))
 	}
-	for range r.uvarint(uint64(len(b))) {
-		if t, name := r.tenant(s), r.text(); t != nil {
+	for range r.Int() {
+		if r.Err() != nil {
+			break
+		}
+		if t, name := s.readTenant(r), r.String(); t != nil {
 			s.drop(t, name)
 		}
 	}
-	for r.byte() == 1 && !r.failed {
+	for r.Bool() {
 		s.applyKey(r)
 	}
-	if r.failed || len(r.b) > 0 || s.sweep < 0 || s.sweep > len(s.order) {
-		return fmt.Errorf("restore windows: %w", errCorrupt)
+	if r.Err() != nil || r.Len() > 0 || s.sweep < 0 || s.sweep > len(s.order) {
+		return fmt.Errorf("restore windows: %w", varint.ErrDamaged)
 	}
 	return nil
 }
 
 // applyLayout makes a layout the tenant's.
-func (s *Store) applyLayout(layout *tenant) {
-	t := s.tenants[layout.name]
+func (s *Store) applyLayout(name schema.Tenant, l layout) {
+	t := s.tenants[name]
 	if t == nil {
-		layout.index = uint32(len(s.order))
-		s.tenants[layout.name] = layout
-		s.order = append(s.order, layout)
-		return
+		t = s.addTenant(name)
 	}
-	t.nextSlot, t.layout, t.longest, t.byKey, t.live = layout.nextSlot, layout.layout, layout.longest, layout.byKey, layout.live
+	t.layout = l
 }
 
 // drop forgets a key that is in no list yet.
@@ -170,33 +170,30 @@ func (s *Store) drop(t *tenant, name string) {
 	}
 }
 
-func (s *Store) applyKey(r *reader) {
-	t := r.tenant(s)
-	if t == nil {
+func (s *Store) applyKey(r *varint.Reader) {
+	t, used, name := s.readTenant(r), r.Int(), r.Bytes()
+	if t == nil || len(name) == 0 || len(name) > schema.MaxRecordKey {
+		r.Fail()
 		return
 	}
-	used, name := r.varint(), r.textBytes()
-	if r.failed || len(name) == 0 || len(name) > schema.MaxRecordKey {
-		r.failed = true
-		return
-	}
-	number, known := t.keys.find(&s.keys, unsafe.String(&name[0], len(name)))
+	text := unsafe.String(&name[0], len(name))
+	number, known := t.keys.find(&s.keys, text)
 	if !known {
-		number = s.keys.take(unsafe.String(&name[0], len(name)))
+		number = s.keys.take(text)
 		t.keys.add(s.keys.name(s.keys.at(number)), number)
 		s.fixed += s.keys.at(number).fixedBytes()
 	}
 	k := s.keys.at(number)
 	s.free(k)
-	*k = key{name: k.name, nameLen: k.nameLen, used: used, tenant: t.index, layout: t.layout}
-	s.readKey(r, k, t)
+	*k = key{name: k.name, nameLen: k.nameLen, used: used, tenant: t.index, layout: t.version}
+	s.readSeries(r, k, t)
 }
 
-// tenant reads a tenant's number.
-func (r *reader) tenant(s *Store) *tenant {
-	n := r.uvarint(math.MaxUint32)
+// readTenant reads a tenant's number; nil when there is none.
+func (s *Store) readTenant(r *varint.Reader) *tenant {
+	n := r.Uint()
 	if n >= uint64(len(s.order)) {
-		r.failed, r.b = true, nil
+		r.Fail()
 		return nil
 	}
 	return s.order[n]

@@ -13,213 +13,127 @@ const none = ^uint32(0)
 
 const sinceLastSpan = schema.Millis(rules.SinceLastSpan / time.Millisecond)
 
-// tenant is what a store knows of one tenant: the layout of its keys' states, and the keys in the order of their
-// last events.
-type tenant struct {
-	name    schema.Tenant
-	index   uint32 // in the store's order
-	changed bool   // the layout, since the last AppendChanges
-
-	// The layout: each aggregate has a slot, a number that is never given twice, so that state of an aggregate that
-	// was dropped is never taken for that of another.
-	set      *rules.Set
-	plans    []plan            // by the set's numbers
-	byKey    map[string]uint32 // by [rules.Aggregate.Key]
-	live     map[uint32]rules.Call
-	nextSlot uint32
-	layout   uint32 // changes when a slot is dropped
-	longest  schema.Millis
-
-	keys names
-	// The list from the oldest key to the newest. The oldest ones may be at rest; awake is the first that is not.
-	oldest, awake, newest uint32
-
-	round  uint64
-	values []cachedValue // by the set's numbers
-}
-
-// plan is what it takes to keep an aggregate.
-type plan struct {
-	window schema.Millis
-	slot   uint32
-	place  uint16 // where the last key had the state; most keys have it there
-	call   rules.Call
-	shape  entryShape
-}
-
-// cachedValue is the value of an aggregate for the event of a round.
-type cachedValue struct {
-	round uint64
-	value rules.Value
-}
-
-func newTenant(name schema.Tenant) *tenant {
-	return &tenant{
-		name: name, byKey: map[string]uint32{}, live: map[uint32]rules.Call{},
-		oldest: none, awake: none, newest: none,
-	}
-}
-
-// adopt makes set the tenant's: aggregates that it shares with the last one keep their slots.
-func (t *tenant) adopt(set *rules.Set) {
-	aggregates := set.Aggregates()
-	byKey, live := make(map[string]uint32, len(aggregates)), make(map[uint32]rules.Call, len(aggregates))
-	t.set, t.plans, t.values = set, make([]plan, len(aggregates)), make([]cachedValue, len(aggregates))
-	kept := 0
-	for i, a := range aggregates {
-		slot, ok := t.byKey[a.Key()]
-		if ok {
-			kept++
-		} else {
-			slot = t.nextSlot
-			t.nextSlot++
-		}
-		t.plans[i] = plan{window: millis(a.Window), slot: slot, place: uint16(i), call: a.Call, shape: shape(a.Call)}
-		byKey[a.Key()], live[slot] = slot, a.Call
-	}
-	if kept < len(t.byKey) {
-		t.layout++
-	}
-	t.byKey, t.live = byKey, live
-	t.longest = schema.Millis(set.LongestWindow() / time.Millisecond)
-}
-
-// idle reports whether all windows of the key have been empty for the grace period, by the partition's clock.
-func (t *tenant) idle(k *key, latest schema.Millis) bool {
-	return latest > k.clock+t.longest+idleGrace
-}
-
 // key is the state of one key. It holds no pointer into a rule or a set.
 type key struct {
 	clock        schema.Millis // the largest created_at so far
 	used         int64         // the number of its last event in the store: the order of the tenant's list
 	name         uint32        // the block of its name
-	block        uint32        // of its states, by rising slot; an aggregate that never matched has none
-	n, room      uint16        // states
+	block        uint32        // of its series, by rising slot; one that no event belonged to is not there
+	n, room      uint16        // series
 	older, newer uint32        // in the tenant's list
 	tenant       uint32        // in the store's order
-	layout       uint32        // of the tenant, when the states were last looked through
+	layout       uint32        // the version of the tenant's when the series were last looked through
 	nameLen      uint16        // 0 for a key that is released: the number is free
-	resting      bool          // idle: only since_last has states
+	resting      bool          // idle: only since_last has series
 	changed      bool          // since the last AppendChanges
 }
 
-// perKey is what a key costs besides its states and its name: the struct and its place in the tenant's table.
+// perKey is what a key costs besides its series and its name: the struct and its place in the tenant's table.
 const perKey = int(unsafe.Sizeof(key{})) + 16
 
-// fixedBytes is what the key costs besides its states.
+// fixedBytes is what the key costs besides its series.
 func (k *key) fixedBytes() int {
 	_, size := class(nameRoom(int(k.nameLen)))
 	return perKey + size
 }
 
-// bytes is what the key costs with its states.
-func (k *key) bytes(r *rooms) int {
-	sum := k.fixedBytes()
-	if k.room > 0 {
-		_, size := class(int(k.room))
-		sum += size * stateBytes
-	}
-	states := k.states(r)
-	for i := range states {
-		sum += states[i].bytes(r)
-	}
-	return sum
-}
+// series are the series of the key. They are valid until one is added or dropped.
+func (k *key) series(r *rooms) []series { return r.series.at(k.block, int(k.n)) }
 
-// states are the states of the key. They are valid until one is added or dropped.
-func (k *key) states(r *rooms) []state { return r.states.at(k.block, int(k.n)) }
-
-// find returns the state of an aggregate, nil when there is none. It is valid until the next state is added.
-func (s *Store) find(k *key, p *plan) *state {
-	states := k.states(&s.rooms)
-	if place := int(p.place); place < len(states) && states[place].slot == p.slot {
-		return &states[place]
+// find returns the series of a plan, nil when there is none. It is valid until the next one is added.
+func (s *Store) find(k *key, p *plan) *series {
+	list := k.series(&s.rooms)
+	if place := int(p.last); place < len(list) && list[place].slot == p.slot {
+		return &list[place]
 	}
-	i, ok := search(states, p.slot)
+	i, ok := search(list, p.slot)
 	if !ok {
 		return nil
 	}
-	p.place = uint16(i)
-	return &states[i]
+	p.last = uint16(i)
+	return &list[i]
 }
 
-// search returns the place of the slot among the states, or where it belongs.
-func search(states []state, slot uint32) (int, bool) {
-	low, high := 0, len(states)
+// search returns the place of the slot among the series, or where it belongs.
+func search(list []series, slot uint32) (int, bool) {
+	low, high := 0, len(list)
 	for low < high {
 		middle := (low + high) / 2
-		if states[middle].slot < slot {
+		if list[middle].slot < slot {
 			low = middle + 1
 		} else {
 			high = middle
 		}
 	}
-	return low, low < len(states) && states[low].slot == slot
+	return low, low < len(list) && list[low].slot == slot
 }
 
-// findOrAdd returns the state of an aggregate.
-func (s *Store) findOrAdd(k *key, p *plan) *state {
+// findOrAdd returns the series of a plan.
+func (s *Store) findOrAdd(k *key, p *plan) *series {
 	if found := s.find(k, p); found != nil {
 		return found
 	}
-	i, _ := search(k.states(&s.rooms), p.slot)
+	i, _ := search(k.series(&s.rooms), p.slot)
 	if k.n == k.room {
 		s.resize(k, int(k.n)+1)
 	}
 	k.n++
-	states := k.states(&s.rooms)
-	copy(states[i+1:], states[i:])
-	states[i] = state{slot: p.slot}
-	p.place = uint16(i)
-	return &states[i]
+	list := k.series(&s.rooms)
+	copy(list[i+1:], list[i:])
+	list[i] = series{slot: p.slot, shape: p.shape}
+	p.last = uint16(i)
+	return &list[i]
 }
 
-// resize moves the key's states to a room for n, at least as many as there are.
+// resize moves the key's series to a room for n, at least as many as there are.
 func (s *Store) resize(k *key, n int) {
 	old := *k
 	if k.block, k.room = 0, 0; n > 0 {
 		_, size := class(n)
-		k.block, k.room = s.rooms.states.take(n), uint16(size)
-		copy(k.states(&s.rooms), old.states(&s.rooms))
+		k.block, k.room = s.rooms.series.take(n), uint16(size)
+		copy(k.series(&s.rooms), old.series(&s.rooms))
 	}
 	if old.room > 0 {
-		s.rooms.states.give(old.block, int(old.room))
+		s.rooms.series.give(old.block, int(old.room))
 	}
 }
 
-// prune drops the states of aggregates that are no longer in the tenant's set.
+// prune drops the series that no aggregate of the tenant's set looks at any more, and views of aggregates that are gone.
 func (s *Store) prune(k *key, t *tenant) {
-	k.layout = t.layout
-	s.keep(k, func(st *state) bool {
-		_, ok := t.live[st.slot]
+	k.layout = t.version
+	s.keep(k, func(sr *series) bool {
+		p, ok := t.series[sr.slot]
+		if ok && sr.nviews > 0 {
+			o := s.rooms.open(sr, p)
+			o.replan(k.clock)
+		}
 		return ok
 	})
 }
 
 // rest drops what an idle key does not need: the time stamps of since_last stay.
 func (s *Store) rest(k *key, t *tenant) {
-	s.keep(k, func(st *state) bool { return t.live[st.slot] == rules.SinceLast })
+	s.keep(k, func(sr *series) bool { _, ok := t.series[sr.slot]; return ok && sr.shape == stamp })
 }
 
-// keep drops the states for which f is false.
-func (s *Store) keep(k *key, f func(*state) bool) {
-	states, kept := k.states(&s.rooms), 0
-	for i := range states {
-		if f(&states[i]) {
-			states[kept] = states[i]
+// keep drops the series for which f is false.
+func (s *Store) keep(k *key, f func(*series) bool) {
+	list, kept := k.series(&s.rooms), 0
+	for i := range list {
+		if f(&list[i]) {
+			list[kept] = list[i]
 			kept++
 		} else {
-			s.rooms.close(&states[i])
+			s.rooms.close(&list[i])
 		}
 	}
-	if k.n = uint16(kept); kept < len(states) {
+	if k.n = uint16(kept); kept < len(list) {
 		s.resize(k, kept)
 	}
 }
 
 // free gives back all that the key has.
-func (s *Store) free(k *key) { s.keep(k, func(*state) bool { return false }) }
+func (s *Store) free(k *key) { s.keep(k, func(*series) bool { return false }) }
 
 // forgotten reports whether nothing that a key at rest remembers can matter any more.
 func (k *key) forgotten(latest schema.Millis) bool { return latest >= k.clock+sinceLastSpan }

@@ -27,6 +27,17 @@ func (t *names) find(keys *slab, name string) (number uint32, ok bool) {
 	return 0, false
 }
 
+// likely returns the number of the key whose name has the hash, but for what few names share one.
+func (t *names) likely(hash uint32) (number uint32, ok bool) {
+	mask := uint32(len(t.slots) - 1)
+	for i := hash & mask; t.slots[i] != freeSlot; i = (i + 1) & mask {
+		if uint32(t.slots[i]>>32) == hash {
+			return uint32(t.slots[i]), true
+		}
+	}
+	return 0, false
+}
+
 func (t *names) slot(keys *slab, name string) (i uint32, ok bool) {
 	if t.n == 0 {
 		return 0, false

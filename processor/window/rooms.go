@@ -1,9 +1,10 @@
 package window
 
-// rooms is where the states of all keys of a store are, their entries, and what is merged.
+// rooms is where the series of all keys of a store are, their entries, their views, and what is merged.
 type rooms struct {
-	states  arena[state]
+	series  arena[series]
 	entries arena[uint32]
+	views   arena[view]
 
 	merged      []*merged // by number; 0 is none
 	free        []uint32  // numbers that nothing has
@@ -12,69 +13,43 @@ type rooms struct {
 
 // bytes is the memory that is given out.
 func (r *rooms) bytes() int {
-	return r.states.used*stateBytes + r.entries.used*wordBytes + r.mergedBytes
+	return r.series.used*seriesBytes + r.entries.used*wordBytes + r.views.used*viewBytes + r.mergedBytes
 }
 
-// opened is a state at hand: with its entries and what it has merged.
-type opened struct {
-	*state
-	rooms   *rooms
-	entries []uint32
-	merged  *merged // what is beyond maxExact; nil while there is nothing
+// close gives back all that the series has.
+func (r *rooms) close(s *series) {
+	o := r.open(s, nil)
+	o.dropViews()
+	o.setRoom(0, false)
 }
 
-func (r *rooms) open(s *state) opened {
-	o := opened{state: s, rooms: r, entries: r.entries.at(s.block, int(s.room))}
-	if s.extra != 0 {
-		o.merged = r.merged[s.extra]
+// setMerged makes m, or nothing, what the view has merged.
+func (r *rooms) setMerged(v *view, m *merged) {
+	if v.merged != 0 {
+		r.mergedBytes -= r.merged[v.merged].bytes()
+		r.merged[v.merged] = nil
+		r.free = append(r.free, v.merged)
+		v.merged, v.sliced = 0, 0
 	}
-	return o
-}
-
-// close gives back all that the state has.
-func (r *rooms) close(s *state) {
-	o := r.open(s)
-	o.setMerged(nil)
-	o.setRoom(0)
-}
-
-// setRoom gives the state room for so many words, whose content is arbitrary, in place of what it had.
-func (s *opened) setRoom(words int) {
-	if s.room > 0 {
-		s.rooms.entries.give(s.block, int(s.room))
-	}
-	s.block, s.room, s.entries = 0, uint16(words), nil
-	if words > 0 {
-		s.block = s.rooms.entries.take(words)
-		s.entries = s.rooms.entries.at(s.block, words)
-	}
-}
-
-// setMerged makes m, or nothing, what the state has merged.
-func (s *opened) setMerged(m *merged) {
-	if s.merged != nil {
-		s.rooms.mergedBytes -= s.merged.bytes()
-		s.rooms.merged[s.extra] = nil
-		s.rooms.free = append(s.rooms.free, s.extra)
-		s.extra = 0
-	}
-	s.merged = m
 	if m == nil {
 		return
 	}
-	s.rooms.mergedBytes += m.bytes()
-	if n := len(s.rooms.free); n > 0 {
-		s.extra = s.rooms.free[n-1]
-		s.rooms.free = s.rooms.free[:n-1]
+	r.mergedBytes += m.bytes()
+	if n := len(r.free); n > 0 {
+		v.merged = r.free[n-1]
+		r.free = r.free[:n-1]
 	} else {
-		if len(s.rooms.merged) == 0 {
-			s.rooms.merged = append(s.rooms.merged, nil)
+		if len(r.merged) == 0 {
+			r.merged = append(r.merged, nil)
 		}
-		s.extra = uint32(len(s.rooms.merged))
-		s.rooms.merged = append(s.rooms.merged, nil)
+		v.merged = uint32(len(r.merged))
+		r.merged = append(r.merged, nil)
 	}
-	s.rooms.merged[s.extra] = m
+	r.merged[v.merged] = m
 }
 
-// grow notes that what is merged has grown, or shrunk, from so many bytes.
-func (s *opened) grow(before int) { s.rooms.mergedBytes += s.merged.bytes() - before }
+func (r *rooms) closeAll() {
+	r.series.close()
+	r.entries.close()
+	r.views.close()
+}

@@ -30,13 +30,16 @@ type Store struct {
 	order   []*tenant // in the order of their first events
 	sweep   int       // the tenant in order whose idle keys are looked at next
 	keys    slab
-	rooms   rooms // of the keys' states
-	fixed   int   // bytes of the keys without their states
+	rooms   rooms // of the keys' series
+	fixed   int   // bytes of the keys without their series
 	evicted uint64
 	events  int64 // observed so far
 
 	tracking bool
 	changes  tracker
+
+	scratch  []series // of a key that is read
+	expected uint32   // what Expect has read, so that it does
 
 	scope *rules.Scope
 	last  *tenant // of the last event: most often that of the next
@@ -61,8 +64,7 @@ func (s *Store) Close() {
 		t.keys.close()
 	}
 	s.keys.close()
-	s.rooms.states.close()
-	s.rooms.entries.close()
+	s.rooms.closeAll()
 }
 
 // Keys is how many keys the store holds.
@@ -76,8 +78,9 @@ func (s *Store) Bytes() int { return s.fixed + s.rooms.bytes() }
 
 // Observe takes the next event of the partition: it moves the clock of the event's key and updates the aggregates of
 // set that count the event. It returns the event's effective time and the values of the aggregates for it, valid
-// until the next Observe. An aggregate that is new in set starts empty; one that is no longer in it is dropped. The
-// event must not change until the next Observe; nothing of it is kept beyond that.
+// until the next Observe. An aggregate that is new in set knows what others with its where and value have kept for at least
+// its window, and starts empty otherwise; one that is no longer in it is dropped. The event must not change until the next
+// Observe; nothing of it is kept beyond that.
 func (s *Store) Observe(set *rules.Set, e *schema.Event) (schema.Millis, rules.Values) {
 	s.latest = max(s.latest, e.CreatedAt)
 	s.events++
@@ -100,18 +103,28 @@ func (s *Store) Observe(set *rules.Set, e *schema.Event) (schema.Millis, rules.V
 	return k.clock, values
 }
 
-// tenant returns the tenant's windows.
+// tenant returns what the store knows of the tenant, from now on.
 func (s *Store) tenant(name schema.Tenant) *tenant {
+	t := s.known(name)
+	if t == nil {
+		t = s.addTenant(schema.Tenant(strings.Clone(string(name))))
+	}
+	return t
+}
+
+// known returns what the store knows of the tenant, nil for nothing.
+func (s *Store) known(name schema.Tenant) *tenant {
 	if s.last != nil && s.last.name == name {
 		return s.last
 	}
-	t := s.tenants[name]
-	if t == nil {
-		t = newTenant(schema.Tenant(strings.Clone(string(name))))
-		t.index = uint32(len(s.order))
-		s.tenants[t.name] = t
-		s.order = append(s.order, t)
-	}
+	return s.tenants[name]
+}
+
+func (s *Store) addTenant(name schema.Tenant) *tenant {
+	t := newTenant(name)
+	t.index = uint32(len(s.order))
+	s.tenants[name] = t
+	s.order = append(s.order, t)
 	return t
 }
 
@@ -126,7 +139,7 @@ func (s *Store) touch(t *tenant, name string) *key {
 		s.unlink(t, number)
 		s.link(t, number)
 	}
-	if k.layout != t.layout {
+	if k.layout != t.version {
 		s.prune(k, t)
 	}
 	if t.idle(k, s.latest) {
@@ -147,7 +160,7 @@ func (s *Store) add(t *tenant, name string) *key {
 	}
 	number := s.keys.take(name)
 	k := s.keys.at(number)
-	k.layout, k.tenant, k.used = t.layout, t.index, s.events
+	k.layout, k.tenant, k.used = t.version, t.index, s.events
 	t.keys.add(name, number)
 	s.link(t, number)
 	s.fixed += k.fixedBytes()

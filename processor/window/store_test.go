@@ -188,6 +188,39 @@ func TestIdleKeysAreFreed(t *testing.T) {
 	}
 }
 
+// bytes is what the key costs.
+func (k *key) bytes(r *rooms) int {
+	sum := k.fixedBytes()
+	if k.room > 0 {
+		_, size := class(int(k.room))
+		sum += size * seriesBytes
+	}
+	list := k.series(r)
+	for i := range list {
+		sum += list[i].bytes(r)
+	}
+	return sum
+}
+
+// bytes is the memory behind the series.
+func (s *series) bytes(r *rooms) (sum int) {
+	if n := s.room(); n > 0 {
+		_, size := class(n)
+		sum += size * wordBytes
+	}
+	if s.nviews > 0 {
+		_, size := class(int(s.nviews))
+		sum += size * viewBytes
+	}
+	views := r.views.at(s.views, int(s.nviews))
+	for i := range views {
+		if m := views[i].merged; m != 0 {
+			sum += r.merged[m].bytes()
+		}
+	}
+	return sum
+}
+
 // measured counts the bytes of all keys anew.
 func (s *Store) measured() int {
 	sum := 0
@@ -387,7 +420,7 @@ func TestDistinctSketch(t *testing.T) {
 			worst = max(worst, off)
 			n++
 		}
-		if k := store.keys.at(0); k.bytes(&store.rooms) > rules.MaxAggregateBytes+perKey+stateBytes {
+		if k := store.keys.at(0); k.bytes(&store.rooms) > rules.MaxAggregateBytes+perKey+seriesBytes {
 			t.Fatalf("%d bytes", k.bytes(&store.rooms))
 		}
 	}
@@ -417,7 +450,7 @@ func TestSketchAlone(t *testing.T) {
 
 // TestMemoryBound fills each kind of aggregate with more than it holds.
 func TestMemoryBound(t *testing.T) {
-	list := []string{`count("1h")`, `stddev("1h", details.v)`, `distinct("1h", details.v)`, `first_seen("1h", details.v)`, `since_last(true)`}
+	list := []string{`count("1h")`, `stddev("1h", details.v)`, `distinct("1h", details.v)`, `first_seen("1h", [details.v])`, `since_last(true)`}
 	s := newStream(t, list...)
 	for i := range 100_000 {
 		s.event("k", time.Duration(i)*90*time.Millisecond, with(fmt.Sprintf(`{"v":%d}`, i)))
@@ -426,9 +459,9 @@ func TestMemoryBound(t *testing.T) {
 		}
 	}
 	k := s.store.keys.at(0)
-	states := k.states(&s.store.rooms)
-	for i := range states {
-		got, bound := states[i].bytes(&s.store.rooms)+stateBytes, s.set.Aggregates()[i].WorstBytes()
+	all := k.series(&s.store.rooms)
+	for i := range all {
+		got, bound := all[i].bytes(&s.store.rooms)+seriesBytes, s.set.Aggregates()[i].WorstBytes()
 		if got > bound || got > rules.MaxAggregateBytes {
 			t.Errorf("%s takes %d bytes, at most %d", list[i], got, bound)
 		}
