@@ -180,15 +180,12 @@ func (a *accepted) appendSingle(b []byte) []byte {
 }
 
 func (a *accepted) appendBatch(b []byte) []byte {
-	alerts := 0
 	b = append(b, `{"success":true,"count":`...)
 	b = appendInt(b, len(a.events))
 	b = append(b, `,"events":[`...)
+	b = answer.AppendEvents(b, a.events)
+	alerts := 0
 	for i := range a.events {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = answer.AppendEvent(b, a.events[i])
 		alerts += a.events[i].Alerts
 	}
 	b = append(b, `],"alerts_triggered":`...)

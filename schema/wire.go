@@ -24,16 +24,23 @@ func appendString[S ~string](b []byte, num protowire.Number, v S) []byte {
 	if v == "" {
 		return b
 	}
-	b = protowire.AppendTag(b, num, protowire.BytesType)
-	return protowire.AppendString(b, string(v))
+	return append(appendLength(b, num, len(v)), v...)
 }
 
 func appendBytes(b []byte, num protowire.Number, v []byte) []byte {
 	if len(v) == 0 {
 		return b
 	}
+	return append(appendLength(b, num, len(v)), v...)
+}
+
+// appendLength appends what is before a field of so many bytes: nearly always a byte for the tag and one for the length.
+func appendLength(b []byte, num protowire.Number, length int) []byte {
+	if num < 16 && length < 128 {
+		return append(b, byte(num)<<3|byte(protowire.BytesType), byte(length))
+	}
 	b = protowire.AppendTag(b, num, protowire.BytesType)
-	return protowire.AppendBytes(b, v)
+	return protowire.AppendVarint(b, uint64(length))
 }
 
 // appendMessage appends a sub-message that put writes; an empty one is kept, for it may be an element of a list.

@@ -1,13 +1,7 @@
 package peers
 
 import (
-	"bufio"
 	"context"
-	"fmt"
-	"io"
-	"os"
-	"os/exec"
-	"strings"
 	"testing"
 	"time"
 
@@ -15,22 +9,12 @@ import (
 	"keypulse/internal/broker/brokertest"
 )
 
-// childFolder makes the test binary an embedded broker in that folder, until its standard input ends.
-const childFolder = "KEYPULSE_BENCH_BROKER"
-
-func TestMain(m *testing.M) {
-	dir := os.Getenv(childFolder)
-	if dir == "" {
-		os.Exit(m.Run())
-	}
+func serveBroker(dir string) (string, func(), error) {
 	e, err := broker.StartEmbedded(broker.EmbeddedConfig{Dir: dir, Listen: "127.0.0.1:0"})
 	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+		return "", nil, err
 	}
-	fmt.Println(e.Addr())
-	_, _ = io.Copy(io.Discard, os.Stdin)
-	e.Close()
+	return e.Addr(), e.Close, nil
 }
 
 // startBroker starts a broker in a process of its own, with KeyPulse's topics, and returns its address.
@@ -40,7 +24,7 @@ func startBroker(b *testing.B, kind string) string {
 	if kind == "apache" {
 		addr = brokertest.StartKafka(b, brokertest.KafkaConfig{JVM: []string{"-Xmx1g"}}).Addr
 	} else {
-		addr = startEmbedded(b)
+		addr = startChild(b, "broker", b.TempDir()).addr
 	}
 	c, err := broker.Open(broker.Config{Brokers: []string{addr}})
 	if err != nil {
@@ -53,33 +37,4 @@ func startBroker(b *testing.B, kind string) string {
 		b.Fatal(err)
 	}
 	return addr
-}
-
-func startEmbedded(b *testing.B) string {
-	b.Helper()
-	child := exec.Command(os.Args[0])
-	child.Env = append(os.Environ(), childFolder+"="+b.TempDir())
-	child.Stderr = os.Stderr
-	life, err := child.StdinPipe()
-	if err != nil {
-		b.Fatal(err)
-	}
-	out, err := child.StdoutPipe()
-	if err != nil {
-		b.Fatal(err)
-	}
-	if err := child.Start(); err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() {
-		life.Close()
-		if err := child.Wait(); err != nil {
-			b.Error(err)
-		}
-	})
-	addr, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		b.Fatal(err)
-	}
-	return strings.TrimSpace(addr)
 }

@@ -24,8 +24,8 @@ const (
 	sliceTime     = time.Second // one producer's turn
 )
 
-// load is how a producer is used: so many callers at once, each of whom waits for all of its call's records.
-type load struct {
+// producerLoad is how a producer is used: so many callers at once, each of whom waits for all of its call's records.
+type producerLoad struct {
 	callers, records int
 }
 
@@ -36,7 +36,7 @@ type peer struct {
 	caller func(records int) (send func(partition func() int32) error)
 }
 
-var loads = []load{{64, 1}, {1024, 1}, {16, 100}}
+var loads = []producerLoad{{64, 1}, {1024, 1}, {16, 100}}
 
 // BenchmarkProducer is KeyPulse's producer beside franz-go's and kafka-go's, in turns of a second on one broker, which is another
 // process. One iteration is one turn of each: use -benchtime 7x. What is reported are medians.
@@ -53,7 +53,7 @@ func BenchmarkProducer(b *testing.B) {
 }
 
 // takeTurns lets each have its turns, the first to warm up, and reports medians; a ratio compares turns that followed each other.
-func takeTurns(b *testing.B, peers []peer, l load) {
+func takeTurns(b *testing.B, peers []peer, l producerLoad) {
 	for _, p := range peers {
 		turn(b, p, l)
 	}
@@ -76,7 +76,7 @@ func takeTurns(b *testing.B, peers []peer, l load) {
 }
 
 // turn returns the records acknowledged in a second and the CPU time that this process spent on one.
-func turn(b *testing.B, p peer, l load) (rate, cpu float64) {
+func turn(b *testing.B, p peer, l producerLoad) (rate, cpu float64) {
 	b.Helper()
 	runtime.GC() // nobody pays for another's garbage
 	var callers sync.WaitGroup

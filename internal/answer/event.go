@@ -26,9 +26,31 @@ func AppendEvent(b []byte, e Event) []byte {
 	return append(b, '}')
 }
 
+// AppendEvents appends the events as the elements of a JSON array. Most of a request's have the same time.
+func AppendEvents(b []byte, events []Event) []byte {
+	var room [len(schema.MillisLayout) + 2]byte
+	var at []byte
+	for i := range events {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		if i == 0 || events[i].Event.CreatedAt != events[i-1].Event.CreatedAt {
+			at = AppendTime(room[:0], events[i].Event.CreatedAt)
+		}
+		b = appendMembers(append(b, '{'), &events[i], at)
+		b = append(b, '}')
+	}
+	return b
+}
+
 // AppendEventMembers appends the members of [AppendEvent] without the braces, for an answer that puts others before
 // or after them.
 func AppendEventMembers(b []byte, e Event) []byte {
+	var room [len(schema.MillisLayout) + 2]byte
+	return appendMembers(b, &e, AppendTime(room[:0], e.Event.CreatedAt))
+}
+
+func appendMembers(b []byte, e *Event, createdAt []byte) []byte {
 	b = append(b, `"id":`...)
 	b = strconv.AppendInt(b, e.ID, 10)
 	b = append(b, `,"key_id":`...)
@@ -44,7 +66,7 @@ func AppendEventMembers(b []byte, e Event) []byte {
 	b = append(b, `,"details":`...)
 	b = appendDetails(b, e.Event.Details)
 	b = append(b, `,"created_at":`...)
-	b = AppendTime(b, e.Event.CreatedAt)
+	b = append(b, createdAt...)
 	b = append(b, `,"alerts_triggered":`...)
 	b = strconv.AppendInt(b, int64(e.Alerts), 10)
 	b = append(b, `,"event_id":`...)

@@ -32,5 +32,5 @@ func (c *Client) DeleteTopic(ctx context.Context, topic schema.Topic) error {
 
 // CreateTopic makes a topic.
 func (c *Client) CreateTopic(ctx context.Context, topic schema.Topic, partitions int32, cfg TopicConfig) error {
-	return c.createTopic(ctx, topic, partitions, cfg, nil)
+	return c.createTopics(ctx, cfg, map[schema.Topic]newTopic{topic: {partitions, nil}})
 }

@@ -49,9 +49,6 @@ func (c *Client) EnsureTopics(ctx context.Context, cfg TopicConfig) (schema.LogR
 	if err := c.EnsureControlTopics(ctx, cfg); err != nil {
 		return schema.LogRecord{}, err
 	}
-	if err := c.createNotices(ctx, cfg); err != nil {
-		return schema.LogRecord{}, err
-	}
 	log, err := c.ReadLog(ctx)
 	if err != nil {
 		return log, err
@@ -76,6 +73,7 @@ func (c *Client) EnsureTopics(ctx context.Context, cfg TopicConfig) (schema.LogR
 		"retention.bytes":   strconv.FormatInt(cfg.RetentionBytes, 10),
 		"max.message.bytes": strconv.Itoa(maxMessageBytes),
 	}
+	partitioned := map[schema.Topic]newTopic{}
 	for _, t := range logTopics {
 		own := maps.Clone(settings)
 		switch t {
@@ -85,9 +83,12 @@ func (c *Client) EnsureTopics(ctx context.Context, cfg TopicConfig) (schema.LogR
 			own["retention.ms"], own["retention.bytes"] = "-1", "-1"
 		default:
 		}
-		if err := c.createTopic(ctx, t, log.Partitions, cfg, own); err != nil {
-			return log, err
-		}
+		partitioned[t] = newTopic{log.Partitions, own}
+	}
+	if err := c.createTopics(ctx, cfg, partitioned); err != nil {
+		return log, err
+	}
+	for t := range partitioned {
 		if err := c.checkPartitions(ctx, t, log.Partitions); err != nil {
 			return log, err
 		}
@@ -97,17 +98,19 @@ func (c *Client) EnsureTopics(ctx context.Context, cfg TopicConfig) (schema.LogR
 
 // EnsureControlTopics makes the topics that are missing and are not the log's own.
 func (c *Client) EnsureControlTopics(ctx context.Context, cfg TopicConfig) error {
+	topics := map[schema.Topic]newTopic{}
 	for _, t := range controlTopics {
-		if err := c.createTopic(ctx, t, 1, cfg, map[string]string{"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}); err != nil {
-			return err
-		}
+		topics[t] = newTopic{1, map[string]string{"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}}
 	}
 	for _, t := range briefTopics {
-		if err := c.createTopic(ctx, t, 1, cfg, map[string]string{"cleanup.policy": "delete", "retention.ms": "3600000", "segment.ms": "3600000"}); err != nil {
-			return err
-		}
+		topics[t] = newTopic{1, map[string]string{"cleanup.policy": "delete", "retention.ms": "3600000", "segment.ms": "3600000"}}
 	}
-	return nil
+	// Notices are kept for a week, which is how long a notifier may be away; of the outbox its owner deletes what it needs no more.
+	topics[schema.TopicNotices] = newTopic{schema.NoticePartitions, map[string]string{"cleanup.policy": "delete", "retention.ms": "604800000", "retention.bytes": "-1"}}
+	topics[schema.TopicOutbox] = newTopic{schema.NoticePartitions, map[string]string{
+		"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1", "max.message.bytes": strconv.Itoa(maxMessageBytes),
+	}}
+	return c.createTopics(ctx, cfg, topics)
 }
 
 // recordTopic notes the identity of the topic of events, where that is not done yet: from then on another one is refused.
@@ -127,40 +130,38 @@ func (c *Client) recordTopic(ctx context.Context, log schema.LogRecord) (schema.
 	return c.recordLog(ctx, next)
 }
 
-// createNotices makes the notifier's topics. Notices are kept for a week, which is how long a notifier may be away; of the
-// outbox its owner deletes what it needs no more.
-func (c *Client) createNotices(ctx context.Context, cfg TopicConfig) error {
-	week := map[string]string{"cleanup.policy": "delete", "retention.ms": "604800000", "retention.bytes": "-1"}
-	if err := c.createTopic(ctx, schema.TopicNotices, schema.NoticePartitions, cfg, week); err != nil {
-		return err
-	}
-	return c.createTopic(ctx, schema.TopicOutbox, schema.NoticePartitions, cfg, map[string]string{
-		"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1", "max.message.bytes": strconv.Itoa(maxMessageBytes),
-	})
+// newTopic is how a topic is made where it does not exist.
+type newTopic struct {
+	partitions int32
+	settings   map[string]string
 }
 
-func (c *Client) createTopic(ctx context.Context, topic schema.Topic, partitions int32, cfg TopicConfig, settings map[string]string) error {
-	t := kafka.TopicConfig{Topic: string(topic), NumPartitions: int(partitions), ReplicationFactor: cfg.Replicas}
-	for name, value := range settings {
-		t.ConfigEntries = append(t.ConfigEntries, kafka.ConfigEntry{ConfigName: name, ConfigValue: value})
-	}
-	if cfg.MinInSync > 0 {
-		t.ConfigEntries = append(t.ConfigEntries, kafka.ConfigEntry{ConfigName: "min.insync.replicas", ConfigValue: strconv.Itoa(cfg.MinInSync)})
-	}
-	err := retry(ctx, func(ctx context.Context) error {
-		res, err := c.kafka.CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{t}})
-		if err != nil {
-			return err
+// createTopics makes those of the topics that do not exist, all in one request: at each start of a node it is on the way to its
+// first event.
+func (c *Client) createTopics(ctx context.Context, cfg TopicConfig, topics map[schema.Topic]newTopic) error {
+	req := &kafka.CreateTopicsRequest{}
+	for topic, how := range topics {
+		t := kafka.TopicConfig{Topic: string(topic), NumPartitions: int(how.partitions), ReplicationFactor: cfg.Replicas}
+		for name, value := range how.settings {
+			t.ConfigEntries = append(t.ConfigEntries, kafka.ConfigEntry{ConfigName: name, ConfigValue: value})
 		}
-		if err := res.Errors[t.Topic]; err != nil && !errors.Is(err, kafka.TopicAlreadyExists) {
-			return err
+		if cfg.MinInSync > 0 {
+			t.ConfigEntries = append(t.ConfigEntries, kafka.ConfigEntry{ConfigName: "min.insync.replicas", ConfigValue: strconv.Itoa(cfg.MinInSync)})
+		}
+		req.Topics = append(req.Topics, t)
+	}
+	return retry(ctx, func(ctx context.Context) error {
+		res, err := c.kafka.CreateTopics(ctx, req)
+		if err != nil {
+			return fmt.Errorf("create topics: %w", err)
+		}
+		for _, t := range req.Topics {
+			if err := res.Errors[t.Topic]; err != nil && !errors.Is(err, kafka.TopicAlreadyExists) {
+				return fmt.Errorf("create topic %s: %w", t.Topic, err)
+			}
 		}
 		return nil
 	})
-	if err != nil {
-		return fmt.Errorf("create topic %s: %w", topic, err)
-	}
-	return nil
 }
 
 func (c *Client) checkPartitions(ctx context.Context, topic schema.Topic, want int32) error {

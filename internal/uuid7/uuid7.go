@@ -5,34 +5,30 @@
 //	id := uuid7.Append(nil, time.Now().UnixMilli())
 package uuid7
 
-import (
-	"encoding/hex"
-	"math/rand/v2"
-)
+import "math/rand/v2"
 
 // Size is how many bytes the text of a UUID has.
 const Size = 36
 
 // Append appends the text of a new UUID to b; ms is the time in milliseconds since 1970.
 func Append(b []byte, ms int64) []byte {
-	var u [16]byte
-	for i := range 6 {
-		u[i] = byte(ms >> (40 - 8*i))
-	}
-	hi, lo := rand.Uint32(), rand.Uint64()
-	u[6] = 0x70 | byte(hi>>8)&0x0f
-	u[7] = byte(hi)
-	for i := range 8 {
-		u[8+i] = byte(lo >> (56 - 8*i))
-	}
-	u[8] = 0x80 | u[8]&0x3f
+	hi := uint64(ms)<<16 | 7<<12 | uint64(rand.Uint32()&0xfff)
+	lo := rand.Uint64()&^(3<<62) | 2<<62
+	b = append(b, "00000000-0000-7000-8000-000000000000"...)
+	text := b[len(b)-Size:]
+	put(text[0:8], hi>>32)
+	put(text[9:13], hi>>16)
+	put(text[14:18], hi)
+	put(text[19:23], lo>>48)
+	put(text[24:36], lo)
+	return b
+}
 
-	var text [Size]byte
-	hex.Encode(text[0:8], u[0:4])
-	hex.Encode(text[9:13], u[4:6])
-	hex.Encode(text[14:18], u[6:8])
-	hex.Encode(text[19:23], u[8:10])
-	hex.Encode(text[24:36], u[10:16])
-	text[8], text[13], text[18], text[23] = '-', '-', '-', '-'
-	return append(b, text[:]...)
+// put writes the last digits of v.
+func put(text []byte, v uint64) {
+	const digits = "0123456789abcdef"
+	for i := len(text) - 1; i >= 0; i-- {
+		text[i] = digits[v&0xf]
+		v >>= 4
+	}
 }
