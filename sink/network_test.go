@@ -177,7 +177,7 @@ func TestAnswersOfINSERTsGetLost(t *testing.T) {
 	cfg := config(c, f.log, openDB(t, through))
 	cfg.InsertTimeout = 700 * time.Millisecond // what a swallowed answer costs
 	stop := start(t, sink.New(cfg))
-	n.spoil(faults{delay: 0.1, swallow: 0.1, cut: 0.2})
+	n.spoil(faults{delay: 0.06, swallow: 0.04, cut: 0.06})
 	for enough := int64(soak(2, 100)); n.delayed.Load() < enough || n.swallowed.Load() < enough || n.cut.Load() < enough; {
 		f.feedUntilStored(db, f.total()+500)
 	}
