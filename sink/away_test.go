@@ -21,7 +21,7 @@ func TestMemoryIsBoundedWhileClickHouseIsAway(t *testing.T) {
 	n, through := startNetwork(t, dsn, 1)
 	var used func() int64
 	var stop func()
-	bound := int64(3 * batch) // a batch, the parts of the next one, and a row more of each
+	bound := int64(4 * batch) // two batches, what is read ahead, and a row more of each
 	if minutes := soak(0, 10); minutes == 0 {
 		cfg := config(c, f.log, openDB(t, through))
 		registry := prometheus.NewRegistry()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 
 	"keypulse/internal/broker"
@@ -28,7 +29,7 @@ func (s *Sink) acquire(ctx context.Context, generation *broker.Generation, owner
 	for _, p := range generation.Partitions {
 		values = append(values, fmt.Sprintf("(%d, %d)", p, owner))
 	}
-	if err := s.exec(ctx, "INSERT INTO fence (kafka_partition, owner) VALUES "+strings.Join(values, ", ")); err != nil {
+	if err := s.execEach(ctx, "INSERT INTO fence (kafka_partition, owner) VALUES "+strings.Join(values, ", ")); err != nil {
 		return fmt.Errorf("write fence: %w", err)
 	}
 	return commit(ctx, generation, commits)
@@ -41,14 +42,22 @@ func commit(ctx context.Context, generation *broker.Generation, commits []broker
 	return nil
 }
 
-// owns says whether the fence has this owner for all of the partitions.
+// newOwner draws a sink's number.
+func newOwner() uint64 { return rand.Uint64()>>1 + 1 }
+
+// owns says whether the fence has this owner for all of the partitions, on each server.
 func (s *Sink) owns(ctx context.Context, owner uint64, partitions []int32) (bool, error) {
-	var n uint64
 	query := fmt.Sprintf("SELECT countIf(joinGet('fence', 'owner', toUInt16(p)) = %d) FROM (SELECT arrayJoin(%s) AS p)", owner, list(partitions))
-	if err := s.row(ctx, query, &n); err != nil {
-		return false, fmt.Errorf("read fence: %w", err)
+	for _, server := range s.cfg.Servers {
+		var n uint64
+		if err := server.QueryRow(s.bounded(ctx), query).Scan(&n); err != nil {
+			return false, fmt.Errorf("read fence: %w", err)
+		}
+		if n != uint64(len(partitions)) {
+			return false, nil
+		}
 	}
-	return n == uint64(len(partitions)), nil
+	return true, nil
 }
 
 // list writes numbers as a ClickHouse array.
@@ -62,8 +71,18 @@ func list(partitions []int32) string {
 
 // kill ends what may still be under way of an intent's INSERTs, whoever sent them, and waits until it has ended.
 func (s *Sink) kill(ctx context.Context, in intent) error {
-	if err := s.exec(ctx, fmt.Sprintf("KILL QUERY WHERE startsWith(query_id, '%s/') SYNC", in.name())); err != nil {
+	if err := s.execEach(ctx, fmt.Sprintf("KILL QUERY WHERE startsWith(initial_query_id, '%s/') SYNC", in.name())); err != nil {
 		return fmt.Errorf("end what is under way: %w", err)
+	}
+	return nil
+}
+
+// execEach carries out a statement on each server that holds rows.
+func (s *Sink) execEach(ctx context.Context, statement string) error {
+	for _, server := range s.cfg.Servers {
+		if err := server.Exec(s.bounded(ctx), statement); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -30,8 +30,8 @@ func (s *Sink) settings(ctx context.Context, name string) context.Context {
 	return clickhouse.Context(s.bounded(ctx), clickhouse.WithQueryID(name), clickhouse.WithSettings(clickhouse.Settings{
 		// A sink that is paused in the middle of sending must not keep its successor waiting: KILL QUERY does not end a
 		// statement that waits for its client.
-		"receive_timeout": receiveSeconds,
-		"async_insert":    0, "insert_deduplicate": 0, "deduplicate_blocks_in_dependent_materialized_views": 0, "insert_deduplication_token": "",
+		"receive_timeout": receiveSeconds, "send_profile_events": 0,
+		"async_insert": 0, "insert_deduplicate": 0, "deduplicate_blocks_in_dependent_materialized_views": 0, "insert_deduplication_token": "",
 	}))
 }
 

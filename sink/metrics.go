@@ -60,12 +60,12 @@ func newMetrics(r prometheus.Registerer) *metrics {
 }
 
 // inserted reports one INSERT that succeeded.
-func (m *metrics) inserted(rows int64, took time.Duration, blocks []block) {
-	m.rows.Add(float64(rows))
+func (m *metrics) inserted(b *batch, took time.Duration) {
+	m.rows.Add(float64(b.rows))
 	m.insert.Observe(took.Seconds())
-	for _, b := range blocks {
-		if n := len(b.rows); n > 0 {
-			m.lag.Observe(time.Since(b.rows[n-1].CreatedAt.Time()).Seconds())
+	for _, block := range b.blocks {
+		if n := len(block.rows); n > 0 {
+			m.lag.Observe(time.Since(block.rows[n-1].CreatedAt.Time()).Seconds())
 		}
 	}
 }

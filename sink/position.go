@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 
 	"go.uber.org/zap"
 
@@ -21,7 +20,7 @@ const unknownTail = 1_000_000
 // settled, and positions says where to go on. The tables themselves say how far they are. While ClickHouse does not answer
 // it tries again.
 func (s *Sink) recover(ctx context.Context, generation *broker.Generation) (owner uint64, positions map[int32]judged.Position, err error) {
-	owner = rand.Uint64()>>1 + 1
+	owner = newOwner()
 	for n := 0; ; n++ {
 		positions, err = s.tryRecover(ctx, generation, owner)
 		if err == nil || ctx.Err() != nil || errors.Is(err, errMembership) || errors.Is(err, ErrOtherLog) {

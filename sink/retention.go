@@ -94,7 +94,7 @@ func (s *Sink) retain(ctx context.Context, oldest time.Time) error {
 	}
 	for _, month := range months {
 		// However large it is: the server's own bound is there for people's mistakes.
-		if err := s.exec(ctx, fmt.Sprintf("ALTER TABLE events DROP PARTITION %s SETTINGS max_partition_size_to_drop = 0", month)); err != nil {
+		if err := s.execEach(ctx, fmt.Sprintf("ALTER TABLE events DROP PARTITION %s SETTINGS max_partition_size_to_drop = 0", month)); err != nil {
 			return fmt.Errorf("drop the events of %s: %w", month, err)
 		}
 	}
@@ -105,10 +105,16 @@ func (s *Sink) retain(ctx context.Context, oldest time.Time) error {
 // monthsBefore are the months of events, 202601, that ended before oldest, and the end of the last one.
 func (s *Sink) monthsBefore(ctx context.Context, oldest time.Time) (months []string, end time.Time, err error) {
 	var all []string
-	if err := s.row(ctx, "SELECT groupUniqArray(partition) FROM system.parts WHERE database = currentDatabase() AND table = 'events' AND active", &all); err != nil {
-		return nil, end, fmt.Errorf("read the months of events: %w", err)
+	for _, server := range s.cfg.Servers {
+		var some []string
+		const query = "SELECT groupUniqArray(partition) FROM system.parts WHERE database = currentDatabase() AND table = 'events' AND active"
+		if err := server.QueryRow(s.bounded(ctx), query).Scan(&some); err != nil {
+			return nil, end, fmt.Errorf("read the months of events: %w", err)
+		}
+		all = append(all, some...)
 	}
 	slices.Sort(all)
+	all = slices.Compact(all)
 	for _, month := range all {
 		start, err := time.Parse("200601", month)
 		if err != nil {

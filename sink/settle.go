@@ -125,7 +125,7 @@ func (s *Sink) fillRollups(ctx context.Context, owner uint64, in intent) (filled
 		}
 		// One block: a group that came in two might be counted by half.
 		statement := fmt.Sprintf(`%s SELECT %s, %d, '%s' %s ORDER BY kafka_partition, id
-			SETTINGS max_threads = 1, max_insert_threads = 1, min_insert_block_size_rows = 100000000, min_insert_block_size_bytes = 0`,
+			SETTINGS parallel_distributed_insert_select = 0, max_threads = 1, max_insert_threads = 1, min_insert_block_size_rows = 100000000, min_insert_block_size_bytes = 0`,
 			insertLanding, eventNames, owner, r.name, s.lacking(r, in))
 		if err := s.cfg.DB.Exec(s.settings(ctx, in.name()+"/"+r.name), statement); err != nil {
 			return 0, fmt.Errorf("fill %s: %w", r.name, err)

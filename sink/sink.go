@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -26,8 +27,9 @@ type Config struct {
 	Client         *broker.Client
 	Incarnation    schema.LogRecord // of the log
 	DB             driver.Conn      // a migrated database
+	Servers        []driver.Conn    // that hold its rows, see store.Cluster; default: DB alone
 	BatchRows      int              // an INSERT is sent at so many rows; default 100,000
-	BatchBytes     int              // or at so many bytes of them in memory; default 64 MiB
+	BatchBytes     int              // or at so many bytes of them in memory; default 32 MiB
 	BatchWait      time.Duration    // or when its first row has waited so long; default 100 ms
 	InsertTimeout  time.Duration    // of one INSERT; default 30 s
 	Retention      time.Duration    // events of months that ended longer ago are dropped; 0: never
@@ -52,7 +54,7 @@ func New(cfg Config) *Sink {
 		cfg.BatchRows = 100_000
 	}
 	if cfg.BatchBytes == 0 {
-		cfg.BatchBytes = 64 << 20
+		cfg.BatchBytes = 32 << 20
 	}
 	if cfg.BatchWait == 0 {
 		cfg.BatchWait = 100 * time.Millisecond
@@ -62,6 +64,9 @@ func New(cfg Config) *Sink {
 	}
 	if cfg.RetentionEvery == 0 {
 		cfg.RetentionEvery = time.Hour
+	}
+	if len(cfg.Servers) == 0 {
+		cfg.Servers = []driver.Conn{cfg.DB}
 	}
 	return &Sink{cfg: cfg, log: cfg.Log.Named("sink"), metrics: newMetrics(cfg.Metrics)}
 }
@@ -204,19 +209,19 @@ func (s *Sink) read(ctx context.Context, partition int32, at judged.Position, li
 	}
 }
 
-// write gathers chunks and stores them together, one INSERT at a time, until ctx is done.
+// write stores what comes as chunks, one INSERT at a time, until ctx is done; then what was gathered is stored.
 func (s *Sink) write(ctx context.Context, generation *broker.Generation, owner uint64, chunks <-chan chunk) error {
-	w := &writer{sink: s, generation: generation, owner: owner}
 	storing, cancel := drain(ctx)
 	defer cancel()
-	for {
-		if err := w.gather(ctx, chunks); err != nil {
-			return errors.Join(w.finish(storing), err)
-		}
-		if err := w.flush(storing); err != nil {
-			return err
-		}
-	}
+	batches, gone := make(chan *batch), make(chan struct{})
+	gathering, stop := context.WithCancel(ctx)
+	var g sync.WaitGroup
+	g.Go(func() { s.gather(gathering, chunks, batches, gone) })
+	err := (&writer{sink: s, generation: generation, owner: owner}).run(storing, batches)
+	close(gone)
+	stop()
+	g.Wait()
+	return errors.Join(err, ctx.Err())
 }
 
 // noteLost records the offsets from from to to-1 that rows does not have.

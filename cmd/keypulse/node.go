@@ -52,10 +52,11 @@ type node struct {
 	tickets     *ticket.Book // of the stream; nil without it
 	webhooks    *notify.Webhooks
 	silences    *notify.Silences
-	pages       bool         // it serves the dashboard
-	dsn         string       // of ClickHouse
-	db          driver.Conn  // a pool that all roles share
-	refuse      func() error // see ingest.Config
+	pages       bool          // it serves the dashboard
+	dsn         string        // of ClickHouse
+	db          driver.Conn   // a pool that all roles share
+	servers     []driver.Conn // of a cluster, those that hold the rows
+	refuse      func() error  // see ingest.Config
 	// mayBegin says why this node may not begin a first log. A node without tables cannot know whether there was one before.
 	mayBegin func(context.Context) error
 }
@@ -142,12 +143,39 @@ func (n *node) openDB(dsn string) error {
 	ctx, cancel := n.starting()
 	defer cancel()
 	n.dsn = dsn
+	if err := n.migrateTables(ctx, dsn); err != nil {
+		return err
+	}
 	var err error
 	if n.db, err = n.openPool(ctx, "ClickHouse client"); err != nil {
 		return err
 	}
 	n.mayBegin = func(ctx context.Context) error { return sink.MayBegin(ctx, n.db) }
-	return store.Migrate(ctx, n.db)
+	if cluster := n.settings.cluster(); cluster.Name != "" {
+		if n.servers, err = cluster.Servers(ctx, dsn); err != nil {
+			return err
+		}
+		n.onStop("ClickHouse clients of the cluster", func(context.Context) error {
+			for _, server := range n.servers {
+				server.Close()
+			}
+			return nil
+		})
+	}
+	return nil
+}
+
+// migrateTables makes the tables, of one server or of a cluster.
+func (n *node) migrateTables(ctx context.Context, dsn string) error {
+	if cluster := n.settings.cluster(); cluster.Name != "" {
+		return cluster.Migrate(ctx, dsn)
+	}
+	db, err := store.Open(ctx, dsn)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	return store.Migrate(ctx, db)
 }
 
 func (n *node) openPool(ctx context.Context, name string, opts ...store.Option) (driver.Conn, error) {
@@ -340,7 +368,7 @@ func (n *node) addProcessor() {
 // addSink runs the sink role.
 func (n *node) addSink() {
 	s := sink.New(sink.Config{
-		Client: n.client, Incarnation: n.incarnation, DB: n.db, Retention: n.settings.EventRetention,
+		Client: n.client, Incarnation: n.incarnation, DB: n.db, Servers: n.servers, Retention: n.settings.EventRetention,
 		Log: n.log, Metrics: n.server.Registry(),
 	})
 	n.start("sink", s.Run)

@@ -16,6 +16,7 @@ import (
 	"keypulse/internal/broker"
 	"keypulse/internal/httpapi"
 	"keypulse/internal/mail"
+	"keypulse/internal/store"
 	"keypulse/notify"
 	"keypulse/sink"
 )
@@ -47,6 +48,8 @@ type settings struct {
 	partitionsGiven bool
 
 	ClickHouseDSN          string
+	ClickHouseCluster      string
+	ClickHouseReplicated   bool
 	ClickHouseNativeListen string
 	ClickHouseHTTPListen   string
 	ClickHouseBin          string
@@ -132,6 +135,8 @@ func (s *settings) topicFlags(fs *flag.FlagSet) {
 
 func (s *settings) storeFlags(fs *flag.FlagSet) {
 	fs.StringVar(&s.ClickHouseDSN, "clickhouse-dsn", "", "`clickhouse://user:password@host:9000/keypulse` to use instead of the embedded engine")
+	fs.StringVar(&s.ClickHouseCluster, "clickhouse-cluster", "", "`name` of a cluster, in the configuration of those servers, that shares the rows")
+	fs.BoolVar(&s.ClickHouseReplicated, "clickhouse-replicated", false, "make the cluster's tables replicated ones; its servers need a Keeper and the macros shard and replica")
 }
 
 func (s *settings) tableFlags(fs *flag.FlagSet) {
@@ -210,7 +215,11 @@ func (s *settings) mail() mail.Config {
 	return mail.Config{Address: s.SMTPAddress, TLS: s.SMTPTLS, CAFile: s.SMTPCAFile, User: s.SMTPUser, Password: s.SMTPPassword, From: s.MailFrom}
 }
 
-func (s *settings) embeddedKafka() bool      { return s.KafkaBrokers == "" }
+func (s *settings) embeddedKafka() bool { return s.KafkaBrokers == "" }
+func (s *settings) cluster() store.Cluster {
+	return store.Cluster{Name: s.ClickHouseCluster, Replicated: s.ClickHouseReplicated}
+}
+
 func (s *settings) embeddedClickHouse() bool { return s.ClickHouseDSN == "" }
 
 // broker says how to reach Kafka: the given cluster, or the embedded broker of an `up` with the same settings.

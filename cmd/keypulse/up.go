@@ -216,14 +216,14 @@ func (n *node) tablesMayBegin(ctx context.Context, dsn string, ready func(contex
 	if err := ready(ctx); err != nil {
 		return err
 	}
+	if err := n.migrateTables(ctx, dsn); err != nil {
+		return err
+	}
 	db, err := store.Open(ctx, dsn)
 	if err != nil {
 		return err
 	}
 	defer db.Close()
-	if err := store.Migrate(ctx, db); err != nil {
-		return err
-	}
 	return sink.MayBegin(ctx, db)
 }
 

@@ -22,6 +22,9 @@ type Config struct {
 	Bin string
 	// FSync makes every INSERT wait for the disk. Off, a power cut may take the last seconds; SIGKILL never does.
 	FSync bool
+	// Cluster is the native addresses of the shards of a cluster named as the database, this engine's among them, which all
+	// have this one's password. Without any there is none.
+	Cluster []string
 	// Log gets the engine's starts, ends and last words. Nil logs nothing.
 	Log *zap.Logger
 }

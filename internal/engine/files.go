@@ -79,6 +79,13 @@ var configXML = template.Must(template.New("config.xml").Funcs(template.FuncMap{
     <fsync_part_directory>1</fsync_part_directory>
 {{- end}}
   </merge_tree>
+{{- if .Cluster}}
+  <remote_servers replace="true"><{{.Database}}>
+{{- range .Cluster}}
+    <shard><replica><host>{{xml .Host}}</host><port>{{.Port}}</port><user>{{$.User}}</user><password>{{xml $.Password}}</password></replica></shard>
+{{- end}}
+  </{{.Database}}></remote_servers>
+{{- end}}
 </clickhouse>
 `))
 
@@ -243,8 +250,21 @@ func (l layout) write(cfg Config, password string, analysts []Analyst) error {
 	if host == "" {
 		host = "0.0.0.0"
 	}
+	type server struct {
+		Host string
+		Port int
+	}
+	var cluster []server
+	for _, address := range cfg.Cluster {
+		host, port, err := splitListen(address)
+		if err != nil {
+			return fmt.Errorf("write engine config: Cluster: %w", err)
+		}
+		cluster = append(cluster, server{host, port})
+	}
 	digest := sha256.Sum256([]byte(password))
 	values := map[string]any{
+		"Cluster": cluster, "Password": password,
 		"Host": host, "NativePort": nativePort, "HTTPPort": httpPort,
 		"Data": l.data, "Users": l.users, "Log": l.log, "FSync": cfg.FSync, "Server": cfg.Bin != "",
 		"User": user, "Database": database, "Digest": hex.EncodeToString(digest[:]),

@@ -26,6 +26,15 @@ func Statements(fsys fs.FS) ([]string, error) {
 	return statements, err
 }
 
+// ClusterStatements returns all statements of the schema's files as a shard gets them.
+func ClusterStatements(c Cluster, database string) (statements []string, err error) {
+	migrations, err := c.migrations(database)
+	for _, m := range migrations {
+		statements = append(statements, m.statements...)
+	}
+	return statements, err
+}
+
 // What a server is told of an analyst.
 var (
 	CreateStatements = Analyst.create

@@ -55,6 +55,10 @@ func Open(ctx context.Context, dsn string, opts ...Option) (driver.Conn, error) 
 	if err != nil {
 		return nil, err
 	}
+	return open(ctx, options)
+}
+
+func open(ctx context.Context, options *clickhouse.Options) (driver.Conn, error) {
 	conn, err := connect(ctx, options)
 	var refusal *clickhouse.Exception
 	if !errors.As(err, &refusal) || refusal.Code != codeUnknownDatabase {
@@ -83,6 +87,10 @@ func parseDSN(dsn string, opts []Option) (*clickhouse.Options, error) {
 	if options.Compression == nil {
 		options.Compression = &clickhouse.Compression{Method: clickhouse.CompressionLZ4}
 	}
+	if options.Settings == nil {
+		options.Settings = clickhouse.Settings{}
+	}
+	options.Settings["distributed_foreground_insert"] = 1 // in a cluster, what is acknowledged is stored
 	for _, opt := range opts {
 		opt(options)
 	}
