@@ -102,8 +102,10 @@ func (s *Store) appendKey(b []byte, k *key) []byte {
 	b = append(b, 1)
 	b = varint.AppendUint(b, k.tenant)
 	b = varint.AppendInt(b, k.used)
+	b = varint.AppendBool(b, k.resting)
 	b = varint.AppendString(b, s.keys.name(k))
-	return s.appendSeries(b, k, s.order[k.tenant])
+	s.written = s.appendSeries(s.written[:0], k, s.order[k.tenant])
+	return varint.AppendString(b, s.written)
 }
 
 // appendPass appends keys from the pass on until they are about so many bytes, and the mark of the end.
@@ -141,8 +143,7 @@ func (s *Store) ApplyChanges(b []byte) error {
 			s.drop(t, name)
 		}
 	}
-	for r.Bool() {
-		s.applyKey(r)
+	for s.applyKeys(r) {
 	}
 	if r.Err() != nil || r.Len() > 0 || s.sweep < 0 || s.sweep > len(s.order) {
 		return fmt.Errorf("restore windows: %w", varint.ErrDamaged)
@@ -161,7 +162,7 @@ func (s *Store) applyLayout(name schema.Tenant, l layout) {
 
 // drop forgets a key that is in no list yet.
 func (s *Store) drop(t *tenant, name string) {
-	if number, ok := t.keys.find(&s.keys, name); ok {
+	if number, ok := t.keys.find(&s.keys, hashName(name), name); ok {
 		k := s.keys.at(number)
 		s.fixed -= k.fixedBytes()
 		s.free(k)
@@ -170,23 +171,71 @@ func (s *Store) drop(t *tenant, name string) {
 	}
 }
 
-func (s *Store) applyKey(r *varint.Reader) {
-	t, used, name := s.readTenant(r), r.Int(), r.Bytes()
-	if t == nil || len(name) == 0 || len(name) > schema.MaxRecordKey {
-		r.Fail()
-		return
+// applyAtOnce is how many keys are looked up at once, so that the misses of their memory overlap.
+const applyAtOnce = 16
+
+// keyRecord is a key as appendKey wrote it.
+type keyRecord struct {
+	tenant  *tenant
+	used    int64
+	resting bool
+	name    string // aliases what is read
+	hash    uint32 // of the name
+	series  []byte
+}
+
+// applyKeys takes in some keys; false when there are no more.
+func (s *Store) applyKeys(r *varint.Reader) bool {
+	var records [applyAtOnce]keyRecord
+	n, more := 0, true
+	for ; n < len(records); n++ {
+		if more = r.Bool(); !more {
+			break
+		}
+		k, name := &records[n], []byte(nil)
+		k.tenant, k.used, k.resting, name, k.series = s.readTenant(r), r.Int(), r.Bool(), r.Bytes(), r.Bytes()
+		if r.Err() != nil || len(name) == 0 || len(name) > schema.MaxRecordKey {
+			r.Fail()
+			return false
+		}
+		k.name = unsafe.String(&name[0], len(name))
+		k.hash = hashName(k.name)
+		s.expected += k.tenant.keys.touch(k.hash)
 	}
-	text := unsafe.String(&name[0], len(name))
-	number, known := t.keys.find(&s.keys, text)
+	for i := range records[:n] {
+		if number, ok := records[i].tenant.keys.likely(records[i].hash); ok {
+			s.expected += s.keys.at(number).name
+		}
+	}
+	for i := range records[:n] {
+		if err := s.applyKey(&records[i]); err != nil {
+			r.Fail()
+			return false
+		}
+	}
+	return more
+}
+
+// applyKey takes in a key. One that is held as it was after the same event is the same.
+func (s *Store) applyKey(record *keyRecord) error {
+	t := record.tenant
+	number, known := t.keys.find(&s.keys, record.hash, record.name)
 	if !known {
-		number = s.keys.take(text)
-		t.keys.add(s.keys.name(s.keys.at(number)), number)
+		number = s.keys.take(record.name)
+		t.keys.add(record.hash, number)
 		s.fixed += s.keys.at(number).fixedBytes()
 	}
 	k := s.keys.at(number)
+	if known && k.used == record.used && k.resting == record.resting {
+		return nil
+	}
 	s.free(k)
-	*k = key{name: k.name, nameLen: k.nameLen, used: used, tenant: t.index, layout: t.version}
-	s.readSeries(r, k, t)
+	*k = key{name: k.name, nameLen: k.nameLen, used: record.used, resting: record.resting, tenant: t.index, layout: t.version}
+	r := varint.NewReader(record.series)
+	if s.readSeries(r, k, t); r.Len() > 0 {
+		r.Fail()
+	}
+	return r.Err()
 }
 
 // readTenant reads a tenant's number; nil when there is none.

@@ -15,7 +15,7 @@ import (
 // last bit. Entries are written as they are: whoever reads them must have the same order of bytes.
 
 // codecVersion is of the format. Other versions are not read: see DESIGN.md, checkpoints.
-const codecVersion = 3 << 8
+const codecVersion = 4 << 8
 
 // appendLayout appends a tenant's layout.
 func appendLayout(b []byte, name schema.Tenant, l *layout) []byte {
@@ -59,7 +59,6 @@ func readLayout(r *varint.Reader) (name schema.Tenant, l layout) {
 // has left all windows.
 func (s *Store) appendSeries(b []byte, k *key, t *tenant) []byte {
 	b = varint.AppendInt(b, k.clock)
-	b = varint.AppendBool(b, k.resting)
 	list := k.series(&s.rooms)
 	for i := range list {
 		if p := t.series[list[i].slot]; p != nil {
@@ -153,7 +152,7 @@ func bytesOf(words []uint32) []byte {
 
 // readSeries reads what appendSeries wrote into a key without series.
 func (s *Store) readSeries(r *varint.Reader, k *key, t *tenant) {
-	k.clock, k.resting = schema.Millis(r.Int()), r.Bool()
+	k.clock = schema.Millis(r.Int())
 	list := s.scratch[:0]
 	for r.Bool() {
 		p := t.series[uint32(r.Uint())]

@@ -22,7 +22,7 @@ func (s *Store) expect(events []schema.Event) {
 		names[i] = hashName(events[i].KeyID)
 	}
 	for i := range events {
-		if t := s.known(events[i].Tenant); t != nil && t.keys.n > 0 {
+		if t := s.known(events[i].Tenant); t != nil {
 			if number, ok := t.keys.likely(names[i]); ok {
 				keys[n] = s.keys.at(number)
 				n++

@@ -19,16 +19,27 @@ var seed = maphash.MakeSeed()
 
 func hashName(name string) uint32 { return uint32(maphash.String(seed, name)) }
 
-// find returns the number of the key with the name.
-func (t *names) find(keys *slab, name string) (number uint32, ok bool) {
-	if i, ok := t.slot(keys, name); ok {
+// find returns the number of the key with the name, which has the hash.
+func (t *names) find(keys *slab, hash uint32, name string) (number uint32, ok bool) {
+	if i, ok := t.slot(keys, hash, name); ok {
 		return uint32(t.slots[i]), true
 	}
 	return 0, false
 }
 
+// touch reads the memory where a hash is looked for first.
+func (t *names) touch(hash uint32) uint32 {
+	if t.n == 0 {
+		return 0
+	}
+	return uint32(t.slots[hash&uint32(len(t.slots)-1)])
+}
+
 // likely returns the number of the key whose name has the hash, but for what few names share one.
 func (t *names) likely(hash uint32) (number uint32, ok bool) {
+	if t.n == 0 {
+		return 0, false
+	}
 	mask := uint32(len(t.slots) - 1)
 	for i := hash & mask; t.slots[i] != freeSlot; i = (i + 1) & mask {
 		if uint32(t.slots[i]>>32) == hash {
@@ -38,11 +49,11 @@ func (t *names) likely(hash uint32) (number uint32, ok bool) {
 	return 0, false
 }
 
-func (t *names) slot(keys *slab, name string) (i uint32, ok bool) {
+func (t *names) slot(keys *slab, hash uint32, name string) (i uint32, ok bool) {
 	if t.n == 0 {
 		return 0, false
 	}
-	hash, mask := hashName(name), uint32(len(t.slots)-1)
+	mask := uint32(len(t.slots) - 1)
 	for i = hash & mask; t.slots[i] != freeSlot; i = (i + 1) & mask {
 		if uint32(t.slots[i]>>32) == hash && keys.name(keys.at(uint32(t.slots[i]))) == name {
 			return i, true
@@ -51,13 +62,13 @@ func (t *names) slot(keys *slab, name string) (i uint32, ok bool) {
 	return i, false
 }
 
-// add adds a key that is not there.
-func (t *names) add(name string, number uint32) {
+// add adds a key that is not there, whose name has the hash.
+func (t *names) add(hash, number uint32) {
 	if 4*(t.n+1) > 3*len(t.slots) {
 		t.grow()
 	}
 	t.n++
-	t.put(uint64(hashName(name))<<32 | uint64(number))
+	t.put(uint64(hash)<<32 | uint64(number))
 }
 
 func (t *names) put(slot uint64) {
@@ -91,7 +102,7 @@ func (t *names) close() {
 
 // remove removes the key with the name. What was pushed on by it moves back, so that no search ends too early.
 func (t *names) remove(keys *slab, name string) {
-	hole, ok := t.slot(keys, name)
+	hole, ok := t.slot(keys, hashName(name), name)
 	if !ok {
 		return
 	}

@@ -39,7 +39,8 @@ type Store struct {
 	changes  tracker
 
 	scratch  []series // of a key that is read
-	expected uint32   // what Expect has read, so that it does
+	written  []byte   // of a key that is written
+	expected uint32   // what was read ahead, so that it is
 
 	scope *rules.Scope
 	last  *tenant // of the last event: most often that of the next
@@ -130,9 +131,10 @@ func (s *Store) addTenant(name schema.Tenant) *tenant {
 
 // touch returns the key, made if it is not held, as the most recently used one of its tenant.
 func (s *Store) touch(t *tenant, name string) *key {
-	number, ok := t.keys.find(&s.keys, name)
+	hash := hashName(name)
+	number, ok := t.keys.find(&s.keys, hash, name)
 	if !ok {
-		return s.add(t, name)
+		return s.add(t, hash, name)
 	}
 	k := s.keys.at(number)
 	if t.newest != number || t.awake == none { // the newest one is at rest when all are
@@ -153,7 +155,7 @@ func (s *Store) touch(t *tenant, name string) *key {
 	return k
 }
 
-func (s *Store) add(t *tenant, name string) *key {
+func (s *Store) add(t *tenant, hash uint32, name string) *key {
 	if t.keys.n >= s.bound {
 		s.remove(t, t.oldest)
 		s.evicted++
@@ -161,7 +163,7 @@ func (s *Store) add(t *tenant, name string) *key {
 	number := s.keys.take(name)
 	k := s.keys.at(number)
 	k.layout, k.tenant, k.used = t.version, t.index, s.events
-	t.keys.add(name, number)
+	t.keys.add(hash, number)
 	s.link(t, number)
 	s.fixed += k.fixedBytes()
 	s.change(number, k)
