@@ -61,6 +61,8 @@ function Shell({ session, onSignOut }: { session: Session; onSignOut: () => void
   const route = useRoute();
   const at = route.path[0] ?? "live";
   const open = useLoad("open", (signal) => api<{ alerts: Alert[]; has_more: boolean }>("/api/alerts?state=open&limit=99", { signal }), 30);
+  // On a telephone the pages do not all fit: the one that is shown comes into view.
+  useEffect(() => document.querySelector(".bar [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" }), [at]);
   const signOut = async () => {
     await api("/api/session", { method: "DELETE" });
     onSignOut();

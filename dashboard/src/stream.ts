@@ -14,13 +14,14 @@ export type State = { is: "connecting" } | { is: "live" } | { is: "waiting"; unt
 
 interface Watcher {
   onState(s: State): void;
-  // onFrames gets what has come since the last call: how many events, and those frames that are shown. All alerts and gaps
-  // are; of events at most so many as can be read.
-  onFrames(frames: Frame[], events: number): void;
+  // onFrames gets what has come since the last call: how many events and alerts, and those frames that are shown. All gaps
+  // are; of events and alerts at most so many as can be read.
+  onFrames(frames: Frame[], events: number, alerts: number): void;
 }
 
-const flushEvery = 120; // ms
-const eventsShown = 40; // in one flush; more become a sample
+const flushEvery = 200; // ms
+const eventsShown = 20; // in one flush; more become a sample
+const alertsShown = 10; // the same
 const mostWaiting = 5000; // frames
 const longestWait = 15_000;
 
@@ -34,18 +35,17 @@ export function watch(query: string, to: Watcher): () => void {
     if (texts.length === 0) return;
     const got = texts;
     texts = [];
-    const events = got.reduce((n, text) => n + (text.startsWith("event: event\n") ? 1 : 0), 0);
-    const step = Math.max(1, events / eventsShown);
+    const isEvent = (text: string) => text.startsWith("event: event\n");
+    const isAlert = (text: string) => text.startsWith("event: alert\n");
+    const events = sampler(got, isEvent, eventsShown);
+    const alerts = sampler(got, isAlert, alertsShown);
     const frames: Frame[] = [];
-    let seen = 0;
-    let next = 0;
     for (const text of got) {
-      if (text.startsWith("event: event\n") && seen++ < next) continue;
-      if (text.startsWith("event: event\n")) next += step;
+      if (isEvent(text) ? !events.takes() : isAlert(text) && !alerts.takes()) continue;
       const frame = parse(text);
       if (frame) frames.push(frame);
     }
-    to.onFrames(frames, events);
+    to.onFrames(frames, events.all, alerts.all);
   };
   const timer = setInterval(flush, flushEvery);
 
@@ -87,6 +87,20 @@ export function watch(query: string, to: Watcher): () => void {
     stop.abort();
     clearInterval(timer);
   };
+}
+
+// sampler takes some of those texts that are of a kind, evenly.
+function sampler(texts: string[], is: (text: string) => boolean, most: number) {
+  const all = texts.reduce((n, text) => n + (is(text) ? 1 : 0), 0);
+  const step = Math.max(1, all / most);
+  let seen = 0;
+  let next = 0;
+  const takes = () => {
+    if (seen++ < next) return false;
+    next += step;
+    return true;
+  };
+  return { all, takes };
 }
 
 // read hands out frames as text, each with its id, until the connection ends.

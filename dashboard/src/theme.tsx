@@ -45,7 +45,7 @@ export function ThemeSwitch() {
   };
   return (
     <select class="quiet" aria-label="Theme" value={theme} onChange={(e) => choose(e.currentTarget.value as Theme)}>
-      <option value="system">System theme</option>
+      <option value="system">System</option>
       <option value="light">Light</option>
       <option value="dark">Dark</option>
     </select>

@@ -144,6 +144,7 @@ export interface APIKey {
   created_at: string;
   expires_at: string | null;
   previous_until: string | null;
+  last_used: string | null;
   api_key?: string;
 }
 

@@ -37,11 +37,11 @@ export function AlertTable({ alerts, ofKey = false }: { alerts: Alert[]; ofKey?:
               <td>
                 <StateTag of={a.state} />
               </td>
-              <td class="num">{count(a.hits)}</td>
-              <td class="nowrap">
+              <td class="num" data-label="Hits">{count(a.hits)}</td>
+              <td class="nowrap" data-label="Raised">
                 <Ago at={a.raised_at} />
               </td>
-              <td class="nowrap">
+              <td class="nowrap" data-label="Last hit">
                 <Ago at={a.last_at} />
               </td>
             </tr>

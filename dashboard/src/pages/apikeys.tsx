@@ -29,7 +29,7 @@ export function APIKeys({ may, own }: { may: boolean; own: string }) {
 }
 
 function Managed({ own }: { own: string }) {
-  const list = useLoad("api keys", (signal) => api<{ api_keys: APIKey[] }>(path, { signal }), 30);
+  const list = useLoad("api keys", (signal) => api<{ api_keys: APIKey[]; has_more: boolean }>(path + "?limit=500", { signal }), 30);
   const [made, setMade] = useState<APIKey>();
   const [failure, setFailure] = useState<Failure>();
   const change = async (f: () => Promise<APIKey>) => {
@@ -49,8 +49,9 @@ function Managed({ own }: { own: string }) {
       {made?.api_key && <Secret of={made} onClose={() => setMade(undefined)} />}
       {failure && <Trouble of={failure} />}
       <Show of={list}>
-        {({ api_keys }) => (
+        {({ api_keys, has_more }) => (
           <div class="scroll">
+            {has_more && <p class="muted">The oldest 500 are shown.</p>}
             <table class="rows">
               <thead>
                 <tr>
@@ -61,6 +62,7 @@ function Managed({ own }: { own: string }) {
                   </th>
                   <th scope="col">Status</th>
                   <th scope="col">Made</th>
+                  <th scope="col">Last used</th>
                   <th scope="col">Actions</th>
                 </tr>
               </thead>
@@ -108,12 +110,12 @@ function KeyRow({ of: k, own, change }: { of: APIKey; own: boolean; change: Chan
   const over = k.status === "revoked";
   return (
     <tr class={over ? "over" : ""}>
-      <td>
+      <td class="wide">
         {k.name} {own && <span class="muted small">this session's</span>}
         <div class="muted small">{k.id}</div>
       </td>
       <td>{k.scopes.join(", ")}</td>
-      <td class="num">{k.rate_limit === 0 ? "none" : k.rate_limit}</td>
+      <td class="num" data-label="Limit">{k.rate_limit === 0 ? "none" : k.rate_limit}</td>
       <td>
         {k.status}
         {k.expires_at && (
@@ -123,12 +125,15 @@ function KeyRow({ of: k, own, change }: { of: APIKey; own: boolean; change: Chan
         )}
         {k.previous_until && Date.parse(k.previous_until) > Date.now() && (
           <div class="muted small">
-            its old key works, <Ago at={k.previous_until} /> it ends
+            its old key ends <Ago at={k.previous_until} />
           </div>
         )}
       </td>
-      <td class="nowrap">
+      <td class="nowrap" data-label="Made">
         <Ago at={k.created_at} />
+      </td>
+      <td class="nowrap" data-label="Last used">
+        <Ago at={k.last_used} />
       </td>
       <td>
         {over ? null : asked === "revoke" ? (

@@ -1,9 +1,11 @@
+import { useState } from "preact/hooks";
 import { severities } from "../types";
 
 export const filterNames = ["key_id", "event_type", "severity", "actor", "source_ip", "min_score"];
 
 // Filters are those of the stream. They stand in the address, so that a view can be passed on.
 export function Filters({ params }: { params: URLSearchParams }) {
+  const [shown, setShown] = useState(params.size > 0); // on a telephone
   const set = (form: HTMLFormElement) => {
     const next = new URLSearchParams();
     for (const [name, value] of new FormData(form)) {
@@ -26,13 +28,16 @@ export function Filters({ params }: { params: URLSearchParams }) {
   );
   return (
     <form
-      class="filters"
+      class={`filters ${shown ? "shown" : ""}`}
       aria-label="Filters"
       onSubmit={(e) => {
         e.preventDefault();
         set(e.currentTarget);
       }}
     >
+      <button type="button" class="narrow" aria-expanded={shown} onClick={() => setShown(!shown)}>
+        {shown ? "Hide the filters" : "Filters"}
+      </button>
       <label class="field">
         <span>Severity</span>
         <select name="severity" value={params.get("severity") ?? ""} onChange={(e) => set(e.currentTarget.form!)}>

@@ -138,7 +138,9 @@ function EventTable({ events, onOpen }: { events: Event[]; onOpen: (e: Event) =>
               <td>
                 <SeverityTag of={e.severity} />
               </td>
-              <td class="num">{e.score}</td>
+              <td class="num" data-label="Score">
+                {e.score}
+              </td>
               <td>{e.event_type}</td>
               <td class="clip">{e.actor}</td>
               <td class="num">{e.source_ip}</td>

@@ -90,17 +90,17 @@ function KeyTable({ keys }: { keys: Key[] }) {
         <tbody>
           {keys.map((k) => (
             <tr key={k.key_id}>
-              <td>
+              <td class="wide">
                 <KeyLink id={k.key_id} name={k.name} />
                 {k.name !== k.key_id && <div class="muted small">{k.key_id}</div>}
               </td>
               <td class="muted">{k.key_type}</td>
               <td class="muted">{k.status}</td>
-              <td class="num">
+              <td class="num" data-label="Risk">
                 <Risk of={k.risk_score} />
               </td>
-              <td class="num">{k.open_alerts > 0 ? <b>{count(k.open_alerts)}</b> : <span class="muted">0</span>}</td>
-              <td class="num">{count(k.event_count)}</td>
+              <td class="num" data-label="Open alerts">{k.open_alerts > 0 ? <b>{count(k.open_alerts)}</b> : <span class="muted">0</span>}</td>
+              <td class="num" data-label="Events">{count(k.event_count)}</td>
               <td>{k.activity && <Spark of={k.activity} label={k.name} />}</td>
               <td class="nowrap">
                 <Ago at={k.last_activity} />

@@ -1,3 +1,4 @@
+import { Component } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { api, query } from "../api";
 import { count, plural } from "../format";
@@ -12,8 +13,10 @@ import { Filters, filterNames } from "./filters";
 // A row of the tail. Its number makes it this row and no other.
 type Row = { n: number } & ({ kind: "event"; event: Event } | { kind: "alert"; alert: Alert } | { kind: "gap"; gap: Gap });
 
-const shown = 250; // rows; older ones go
+const shown = 200; // rows; older ones go
 const kept = 1000; // rows that wait while the tail is paused
+
+const nothing = { events: 0, unlisted: 0, alertsUnlisted: 0 };
 
 let numbers = 0;
 
@@ -22,7 +25,7 @@ export function Live({ route }: { route: Route }) {
   const [state, setState] = useState<State>({ is: "connecting" });
   const [rows, setRows] = useState<Row[]>([]);
   const [waiting, setWaiting] = useState<Row[]>([]);
-  const [seen, setSeen] = useState({ events: 0, listed: 0 });
+  const [seen, setSeen] = useState(nothing);
   const [rate, setRate] = useState(0);
   const [paused, setPaused] = useState(false);
   const [open, setOpen] = useState<Event>();
@@ -33,7 +36,7 @@ export function Live({ route }: { route: Route }) {
     const stop = new AbortController();
     setRows([]);
     setWaiting([]);
-    setSeen({ events: 0, listed: 0 });
+    setSeen(nothing);
     setPaused(false);
     api<{ events: Event[] }>("/api/events" + (filter ? filter + "&" : "?") + "limit=50", { signal: stop.signal }).then(
       ({ events }) => setRows((now) => [...now, ...events.filter((e) => !now.some((r) => r.kind === "event" && r.event.id === e.id)).map((event): Row => ({ n: ++numbers, kind: "event", event }))].slice(0, shown)),
@@ -42,12 +45,13 @@ export function Live({ route }: { route: Route }) {
     let recent: [number, number][] = [];
     const leave = watch(filter, {
       onState: setState,
-      onFrames: (frames, events) => {
+      onFrames: (frames, events, alerts) => {
         const now = Date.now();
         recent = [...recent.filter(([at]) => now - at < 3000), [now, events]];
         setRate(recent.reduce((n, [, k]) => n + k, 0) / 3);
         const fresh = frames.map((f): Row => ({ n: ++numbers, ...f })).reverse();
-        setSeen((s) => ({ events: s.events + events, listed: s.listed + fresh.filter((r) => r.kind === "event").length }));
+        const listed = (kind: string) => fresh.filter((r) => r.kind === kind).length;
+        setSeen((s) => ({ events: s.events + events, unlisted: s.unlisted + events - listed("event"), alertsUnlisted: s.alertsUnlisted + alerts - listed("alert") }));
         if (pausedNow.current) setWaiting((w) => [...fresh, ...w].slice(0, kept));
         else setRows((r) => [...fresh, ...r].slice(0, shown));
       },
@@ -69,7 +73,6 @@ export function Live({ route }: { route: Route }) {
     setWaiting([]);
     setPaused(false);
   };
-  const sampled = seen.events - seen.listed;
   return (
     <Page title="Live" name="Live" aside={<Connection of={state} rate={rate} />}>
       <Filters params={route.params} />
@@ -79,7 +82,8 @@ export function Live({ route }: { route: Route }) {
         </button>
         <span class="muted num" id="live-count">
           {plural(seen.events, "event")} since this page was opened
-          {sampled > 0 && `; a sample is shown: ${count(sampled)} are not listed`}
+          {seen.unlisted > 0 && `; a sample is shown: ${count(seen.unlisted)} are not listed`}
+          {seen.alertsUnlisted > 0 && `; nor are ${plural(seen.alertsUnlisted, "alert")}`}
         </span>
       </div>
       {rows.length === 0 ? (
@@ -132,7 +136,22 @@ function Connection({ of, rate }: { of: State; rate: number }) {
   );
 }
 
-function TailRow({ row, onOpen }: { row: Row; onOpen: (e: Event) => void }) {
+// TailRow is made once: a row never changes, and many come.
+class TailRow extends Component<RowProps> {
+  override shouldComponentUpdate() {
+    return false;
+  }
+  override render() {
+    return <RowOf {...this.props} />;
+  }
+}
+
+interface RowProps {
+  row: Row;
+  onOpen: (e: Event) => void;
+}
+
+function RowOf({ row, onOpen }: RowProps) {
   if (row.kind === "gap") return <GapRow gap={row.gap} />;
   if (row.kind === "alert") {
     const a = row.alert;
@@ -167,7 +186,9 @@ function TailRow({ row, onOpen }: { row: Row; onOpen: (e: Event) => void }) {
       <td>
         <SeverityTag of={e.severity} />
       </td>
-      <td class={`num ${e.score >= 40 ? "strong" : ""}`}>{e.score}</td>
+      <td class={`num ${e.score >= 40 ? "strong" : ""}`} data-label="Score">
+        {e.score}
+      </td>
       <td>{e.event_type}</td>
       <td>
         <KeyLink id={e.key_id} />

@@ -68,22 +68,22 @@ function RuleTable({ rules }: { rules: Rule[] }) {
               <td>
                 <SeverityTag of={r.severity} />
               </td>
-              <td class="num">{r.score}</td>
+              <td class="num" data-label="Score">{r.score}</td>
               <td>{!r.enabled ? <span class="muted">off</span> : r.mode}</td>
               {counted && (
-                <td class="num">
+                <td class="num" data-label="Hits">
                   {r.mode === "shadow" ? compact(r.shadow_hits ?? 0) : <a href={`#/alerts?state=all&rule=${r.id}`}>{compact(r.hits ?? 0)}</a>}
                   {!!r.rule_errors && <div class="critical small">{compact(r.rule_errors)} errors</div>}
                 </td>
               )}
-              <td class="num nowrap">
+              <td class="num nowrap" data-label="Cost">
                 {r.worst_micros !== undefined && (
                   <>
                     {micros(r.worst_micros)} <span class="muted">{bytes(r.worst_bytes ?? 0)}</span>
                   </>
                 )}
               </td>
-              <td class="nowrap">
+              <td class="nowrap" data-label="Changed">
                 <Ago at={r.created_at} /> <span class="muted">v{r.version}</span>
               </td>
             </tr>
