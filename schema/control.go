@@ -165,3 +165,14 @@ func DecodeControl[T any](value []byte) (T, error) {
 	}
 	return r, nil
 }
+
+// SignupRecord is one use of a link of a sign-up; there is a second only where the first did not come to its end. Key: its ID.
+type SignupRecord struct {
+	ID      string `json:"id"` // of the link
+	Version int64  `json:"version"`
+	Claim   string `json:"claim"`   // of the request that used it
+	Tenant  Tenant `json:"tenant"`  // that it makes
+	Address string `json:"address"` // the HMAC of the e-mail address
+	Company string `json:"company"`
+	At      Millis `json:"at"`
+}

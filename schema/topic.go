@@ -36,6 +36,7 @@ const (
 
 	TopicWebhooks Topic = "keypulse.webhooks" // control: where alerts are sent ([WebhookRecord])
 	TopicSilences Topic = "keypulse.silences" // control: what is sent to nobody ([SilenceRecord])
+	TopicSignups  Topic = "keypulse.signups"  // control: links of sign-ups that were used ([SignupRecord])
 
 	// TopicNotices is what the notifier is to tell ([NoticeRecord]), by tenant; partition p of TopicOutbox is what became
 	// of partition p of it. Both have [NoticePartitions].

@@ -404,6 +404,7 @@ func (n *node) addQuery() {
 		Trial: tryRule, Behind: query.NewLag(n.client, db, n.incarnation, time.Now).Behind,
 		Log: log, Now: time.Now,
 	})
+	n.addSignup()
 	q.Register(n.server.App())
 	n.server.AddCheck("query", q.Check)
 }

@@ -28,6 +28,7 @@ import (
 	"keypulse/internal/auth"
 	"keypulse/internal/httpapi"
 	"keypulse/internal/openapi/openapitest"
+	"keypulse/internal/signup"
 	"keypulse/notify"
 	"keypulse/query"
 	"keypulse/rules"
@@ -83,6 +84,8 @@ func newRouter(t *testing.T) *router {
 	owners := admin.New(admin.Config{Keys: table, Secret: secret, Log: zap.NewNop()})
 	owners.Register(r.App())
 	owners.RegisterSessions(r.App())
+
+	signup.New(signup.Config{Secret: secret, Keys: table, Log: zap.NewNop()}, signup.NewBook()).Register(r.App())
 
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -146,7 +149,7 @@ func (r *router) ask(method, target, key string) failure {
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	f := failure{status: resp.StatusCode, header: resp.Header}
-	if err == nil && resp.StatusCode >= http.StatusBadRequest {
+	if err == nil && resp.StatusCode >= http.StatusBadRequest && !strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html") {
 		err = json.Unmarshal(body, &f)
 	}
 	if err != nil {

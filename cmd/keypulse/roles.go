@@ -40,6 +40,9 @@ func (r role) groups() []group {
 	if r.notifies {
 		use = append(use, notifyGroup)
 	}
+	if r.name == "query" {
+		use = append(use, signupGroup)
+	}
 	return use
 }
 

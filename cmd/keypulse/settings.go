@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/url"
 	"path/filepath"
 	"strings"
 	"time"
@@ -65,6 +66,10 @@ type settings struct {
 	SMTPPassword    string
 	MailFrom        string
 
+	Signup        bool
+	PublicURL     string
+	ProxyNetworks string
+
 	FSync         bool
 	VerdictWait   time.Duration
 	KeysPerTenant int
@@ -89,10 +94,11 @@ var (
 	engineGroup = group{"embedded ClickHouse", (*settings).engineFlags}
 	limitsGroup = group{"limits", (*settings).limitFlags}
 	notifyGroup = group{"notifications", (*settings).notifyFlags}
+	signupGroup = group{"sign-up", (*settings).signupFlags}
 )
 
 // allGroups are all settings, in the order in which -h and the docs show them.
-var allGroups = []group{filesGroup, apiGroup, logGroup, kafkaGroup, topicsGroup, storeGroup, tablesGroup, engineGroup, limitsGroup, notifyGroup}
+var allGroups = []group{filesGroup, apiGroup, logGroup, kafkaGroup, topicsGroup, storeGroup, tablesGroup, engineGroup, limitsGroup, notifyGroup, signupGroup}
 
 // The settings of commands that work beside a running installation.
 var (
@@ -160,6 +166,12 @@ func (s *settings) notifyFlags(fs *flag.FlagSet) {
 	fs.StringVar(&s.MailFrom, "mail-from", "", "`address` that mails come from")
 }
 
+func (s *settings) signupFlags(fs *flag.FlagSet) {
+	fs.BoolVar(&s.Signup, "signup", false, "let companies make their own tenants at /signup; needs a mail server and --public-url")
+	fs.StringVar(&s.PublicURL, "public-url", "", "`URL` at which browsers find this installation, such as https://keypulse.example.com")
+	fs.StringVar(&s.ProxyNetworks, "proxy-networks", "", "`networks` of the proxies in front, whose X-Forwarded-For is believed where sign-ups are limited")
+}
+
 func (s *settings) limitFlags(fs *flag.FlagSet) {
 	fs.BoolVar(&s.FSync, "fsync", false, "fsync before acknowledging: a power cut takes nothing, each answer waits for the disk")
 	fs.DurationVar(&s.VerdictWait, "verdict-wait", 250*time.Millisecond, "how long a POST waits for the processor")
@@ -194,6 +206,9 @@ func (s *settings) finish() error {
 	if _, err := notify.ParseNetworks(s.WebhookNetworks); err != nil {
 		return usagef("webhook-networks: %v", err)
 	}
+	if err := s.checkSignup(); err != nil {
+		return err
+	}
 	if s.Connections < 1 {
 		return usagef("max-connections is %d: must be at least 1", s.Connections)
 	}
@@ -218,6 +233,20 @@ func (s *settings) mail() mail.Config {
 func (s *settings) embeddedKafka() bool { return s.KafkaBrokers == "" }
 func (s *settings) cluster() store.Cluster {
 	return store.Cluster{Name: s.ClickHouseCluster, Replicated: s.ClickHouseReplicated}
+}
+
+func (s *settings) checkSignup() error {
+	if _, err := notify.ParseNetworks(s.ProxyNetworks); err != nil {
+		return usagef("proxy-networks: %v", err)
+	}
+	s.PublicURL = strings.TrimRight(s.PublicURL, "/")
+	if u, err := url.Parse(s.PublicURL); s.PublicURL != "" && (err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.Path != "" || u.RawQuery != "") {
+		return usagef("public-url %q: must be such as https://keypulse.example.com", s.PublicURL)
+	}
+	if s.Signup && (s.SMTPAddress == "" || s.PublicURL == "") {
+		return usagef("signup needs --smtp-address, --mail-from and --public-url")
+	}
+	return nil
 }
 
 func (s *settings) embeddedClickHouse() bool { return s.ClickHouseDSN == "" }

@@ -26,7 +26,7 @@ type TopicConfig struct {
 }
 
 // controlTopics have one partition and keep everything, TopicUses until its readers shorten it.
-var controlTopics = []schema.Topic{schema.TopicLog, schema.TopicRules, schema.TopicAPIKeys, schema.TopicKeys, schema.TopicAlertActions, schema.TopicAudit, schema.TopicUses, schema.TopicWebhooks, schema.TopicSilences}
+var controlTopics = []schema.Topic{schema.TopicLog, schema.TopicRules, schema.TopicAPIKeys, schema.TopicKeys, schema.TopicAlertActions, schema.TopicAudit, schema.TopicUses, schema.TopicWebhooks, schema.TopicSilences, schema.TopicSignups}
 
 // briefTopics have one partition and keep an hour.
 var briefTopics = []schema.Topic{schema.TopicQuota, schema.TopicTickets}
