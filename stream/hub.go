@@ -64,7 +64,7 @@ type Hub struct {
 
 	mu sync.Mutex // guards the following
 	// subscribers have a queue; joined counts them and those who still replay.
-	subscribers map[schema.Tenant]map[*Subscription]struct{}
+	subscribers map[schema.Tenant]*audience
 	joined      map[*Subscription]struct{}
 	left        time.Time // when the last one left
 	at          Position  // up to which the subscribers have been given rows; no partitions: the log is not read
@@ -77,7 +77,7 @@ type Hub struct {
 func New(cfg Config) *Hub {
 	h := &Hub{
 		cfg: cfg.withDefaults(), log: cfg.Log.Named("stream"), wanted: make(chan struct{}, 1), reading: make(chan struct{}), moved: make(chan struct{}),
-		subscribers: map[schema.Tenant]map[*Subscription]struct{}{}, joined: map[*Subscription]struct{}{},
+		subscribers: map[schema.Tenant]*audience{}, joined: map[*Subscription]struct{}{},
 	}
 	h.metrics = newMetrics(cfg.Metrics, h.count)
 	return h
@@ -230,15 +230,17 @@ func (h *Hub) publish(c chunk) {
 			h.publishGap(c, row.Offset, missed)
 		}
 		after := judged.Position{Offset: row.Offset + 1, Verdict: c.after.Verdict}
-		var all []frame
-		for s := range h.subscribers[row.Tenant] {
-			if !s.filter.passes(row) {
-				continue
-			}
-			if all == nil {
-				all = h.at.frames(row, c.partition, after, h.cfg.Incarnation.Base)
-			}
-			s.push(all)
+		if of := h.subscribers[row.Tenant]; of != nil {
+			var all []frame // made for the first who wants them
+			of.each(row, func(s *Subscription) {
+				if !s.filter.passes(row) {
+					return
+				}
+				if all == nil {
+					all = h.at.frames(row, c.partition, after, h.cfg.Incarnation.Base)
+				}
+				s.push(all)
+			})
 		}
 		h.at.Partitions[c.partition] = after
 	}
@@ -252,10 +254,8 @@ func (h *Hub) publishGap(c chunk, offset, missed int64) {
 	h.at.Partitions[c.partition] = judged.Position{Offset: offset, Verdict: c.after.Verdict}
 	g := Gap{Missed: missed, AtMost: true, Reason: Expired}
 	f := g.frame(h.at, h.cfg.Incarnation.Base)
-	for _, all := range h.subscribers {
-		for s := range all {
-			s.pushGap(g, f)
-		}
+	for _, of := range h.subscribers {
+		of.each(nil, func(s *Subscription) { s.pushGap(g, f) })
 	}
 }
 
@@ -304,10 +304,10 @@ func (h *Hub) attach(s *Subscription) Position {
 	defer h.mu.Unlock()
 	of := h.subscribers[s.tenant.Name()]
 	if of == nil {
-		of = map[*Subscription]struct{}{}
+		of = &audience{ofKey: map[string][]*Subscription{}}
 		h.subscribers[s.tenant.Name()] = of
 	}
-	of[s] = struct{}{}
+	of.add(s)
 	return h.at.clone()
 }
 
@@ -319,7 +319,7 @@ func (h *Hub) leave(s *Subscription) {
 		h.left = time.Now()
 	}
 	if of := h.subscribers[s.tenant.Name()]; of != nil {
-		if delete(of, s); len(of) == 0 {
+		if of.remove(s); of.isEmpty() {
 			delete(h.subscribers, s.tenant.Name())
 		}
 	}

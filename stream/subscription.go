@@ -14,6 +14,7 @@ type Subscription struct {
 	hub    *Hub
 	tenant auth.Tenant
 	filter Filter
+	place  int     // in its audience; the hub's lock guards it
 	replay *replay // nil once the subscriber has caught up with the hub
 
 	out    []byte        // what Next returned last; reused
