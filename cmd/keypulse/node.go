@@ -40,6 +40,7 @@ const startTimeout = 60 * time.Second
 type node struct {
 	*stack
 	settings    *settings
+	dial        func(ctx context.Context, network, address string) (net.Conn, error) // to the embedded broker; nil without it
 	client      *broker.Client
 	incarnation schema.LogRecord
 	book        *rules.Book
@@ -93,7 +94,9 @@ const (
 func (n *node) openLog() error {
 	ctx, cancel := n.starting()
 	defer cancel()
-	client, err := broker.Open(n.settings.broker())
+	cfg := n.settings.broker()
+	cfg.Dial = n.dial
+	client, err := broker.Open(cfg)
 	if err != nil {
 		return err
 	}

@@ -131,6 +131,7 @@ func (n *node) startBroker() error {
 	if err != nil {
 		return err
 	}
+	n.dial = b.Dial
 	if !isLoopback(s.KafkaListen) {
 		n.log.Warn("the embedded Kafka has no authentication: who reaches its address can read events and write API keys", zap.String("address", s.KafkaListen))
 	}

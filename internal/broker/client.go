@@ -35,6 +35,8 @@ type Config struct {
 	// SessionTimeout is how long a group waits for a member that went silent; default 6 s, the least that brokers allow
 	// by default.
 	SessionTimeout time.Duration
+	// Dial connects to a broker; default TCP, within 3 s. See [Embedded.Dial].
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // Validate names the setting that is wrong.
@@ -83,7 +85,10 @@ func Open(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	dial := (&net.Dialer{Timeout: 3 * time.Second}).DialContext
+	dial := cfg.Dial
+	if dial == nil {
+		dial = (&net.Dialer{Timeout: 3 * time.Second}).DialContext
+	}
 	transport := &kafka.Transport{Dial: dial, ClientID: cfg.ClientID, TLS: tlsConfig, SASL: mechanism}
 	return &Client{
 		cfg:       cfg,

@@ -24,6 +24,7 @@ type EmbeddedConfig struct {
 type Embedded struct {
 	cluster *kfake.Cluster
 	addr    string
+	doors   *doors
 }
 
 // StartEmbedded starts the broker; Close ends it.
@@ -36,6 +37,7 @@ func StartEmbedded(cfg EmbeddedConfig) (*Embedded, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start embedded Kafka: port %q: %w", portText, err)
 	}
+	e := new(Embedded)
 	opts := []kfake.Opt{
 		kfake.NumBrokers(1),
 		kfake.Ports(port),
@@ -46,7 +48,12 @@ func StartEmbedded(cfg EmbeddedConfig) (*Embedded, error) {
 			if err != nil {
 				return nil, err
 			}
-			return (&net.ListenConfig{}).Listen(context.Background(), network, net.JoinHostPort(host, port))
+			tcp, err := (&net.ListenConfig{}).Listen(context.Background(), network, net.JoinHostPort(host, port))
+			if err != nil {
+				return nil, err
+			}
+			e.doors = openDoors(tcp)
+			return e.doors, nil
 		}),
 		kfake.BrokerConfigs(map[string]string{"message.max.bytes": strconv.Itoa(maxMessageBytes)}),
 	}
@@ -60,8 +67,12 @@ func StartEmbedded(cfg EmbeddedConfig) (*Embedded, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start embedded Kafka on %s: %w", cfg.Listen, err)
 	}
-	return &Embedded{cluster: cluster, addr: cluster.ListenAddrs()[0]}, nil
+	e.cluster, e.addr = cluster, cluster.ListenAddrs()[0]
+	return e, nil
 }
+
+// Dial connects this process to the broker without the kernel in between, whatever the address: for [Config].
+func (e *Embedded) Dial(ctx context.Context, _, _ string) (net.Conn, error) { return e.doors.dial(ctx) }
 
 // Addr is the broker's host:port.
 func (e *Embedded) Addr() string { return e.addr }
