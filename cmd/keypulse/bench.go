@@ -11,8 +11,14 @@ import (
 	"keypulse/bench"
 )
 
-// runBench measures a running instance.
+// runBench measures a running instance; bench load fills one with rows, which bench read reads.
 func runBench(ctx context.Context, args []string) error {
+	if len(args) > 0 && args[0] == "load" {
+		return runBenchLoad(ctx, args[1:])
+	}
+	if len(args) > 0 && args[0] == "read" {
+		return runBenchRead(ctx, args[1:])
+	}
 	cfg := bench.DefaultConfig()
 	cfg.APIKey = os.Getenv("KEYPULSE_API_KEY")
 	asJSON := false
