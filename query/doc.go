@@ -1,6 +1,6 @@
 // Package query is the read side of the REST API, and the rules: everything but POST /api/events. It reads ClickHouse,
-// holds no state of its own but a second-old copy of the statistics and the newest alert actions, and writes nothing but
-// rule versions and alert actions into the log.
+// holds no state of its own but the newest alert actions and what is said of keys, and writes nothing but lines of statistics, and
+// rule versions, alert actions and what is said of keys into the log.
 //
 // The invariant it keeps: what a request sends reaches ClickHouse as a bound parameter only, never as text of a
 // statement; every statement names its tenant, has a bound in time and memory, and ends when its client leaves. And a

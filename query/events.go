@@ -3,6 +3,7 @@ package query
 import (
 	"strconv"
 
+	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/gofiber/fiber/v2"
 
@@ -19,8 +20,8 @@ const selectEvents = `SELECT
 FROM events
 WHERE `
 
-// newestEvents ends the statement of a list. The order is that of the table's key, and of the projection by_key for a
-// list of one key, so that the server reads backwards and stops at the limit.
+// newestEvents ends the statement of a list. The order is that of the table's key, and of the projections of_key for a
+// list of one key, critical and warning for those severities, so that the server reads backwards and stops at the limit.
 const newestEvents = `
 ORDER BY created_at DESC, id DESC
 LIMIT {rows:UInt64}`
@@ -37,16 +38,32 @@ func (q *Query) listEvents(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	w := eventsWhere(httpapi.IdentityOf(c).Tenant, p)
+	tenant := httpapi.IdentityOf(c).Tenant
+	w := eventsWhere(tenant, p)
 	out := newPage(listEvents, "events", p.limit())
 	if err := p.err(); err != nil {
 		return err
 	}
-	w.bind("rows", out.limit+1)
-
 	j := q.begin(c, q.cfg.StatementTimeout)
 	defer j.end()
-	err = j.eachWith("events", selectEvents+w.String()+newestEvents, w.args, detailsSettings(), func(rows driver.Rows) error {
+	name, floor := q.spans.name(tenant.String(), p.values), schema.Millis(0)
+	if since, ok := p.time("since"); ok {
+		floor = since
+	}
+	err = q.spans.walk(name, p.newest(schema.MillisOf(q.cfg.Now())), floor, func(from, to *schema.Millis) (schema.Millis, bool, error) {
+		err := j.readEvents(w.span(from, to), out, from != nil)
+		return out.last.at, out.more, err
+	})
+	if err != nil {
+		return err
+	}
+	return out.send(c)
+}
+
+// readEvents adds the events of one span to the page, as many as it lacks and one more.
+func (j *job) readEvents(w *where, out *page, short bool) error {
+	w.bind("rows", out.limit+1-out.rows)
+	return j.eachWith("events", selectEvents+w.String()+newestEvents, w.args, eventsSettings(short), func(rows driver.Rows) error {
 		e, err := scanEvent(rows)
 		if err != nil {
 			return err
@@ -55,10 +72,26 @@ func (q *Query) listEvents(c *fiber.Ctx) error {
 		out.add(at, func(b []byte) []byte { return answer.AppendEvent(b, e) })
 		return nil
 	})
-	if err != nil {
-		return err
+}
+
+// eventsSettings are those of details, and one thread for a short span: more only cost there.
+func eventsSettings(short bool) clickhouse.Settings {
+	settings := detailsSettings()
+	if short {
+		settings["max_threads"] = 1
 	}
-	return out.send(c)
+	return settings
+}
+
+// newest is where a list begins: at its cursor, at until, or now.
+func (p *params) newest(now schema.Millis) schema.Millis {
+	if at, ok := p.cursor(listEvents); ok {
+		return at.at
+	}
+	if until, ok := p.time("until"); ok {
+		return until
+	}
+	return now
 }
 
 // eventsWhere is the condition that the parameters make: a tenant's events, duplicates left out.
@@ -69,8 +102,8 @@ func eventsWhere(tenant auth.Tenant, p *params) *where {
 		w.equals(p, column)
 	}
 	if severity, ok := p.severity("severity"); ok {
-		w.and("severity = {severity:String}")
-		w.bind("severity", severity.String())
+		// One of three texts of our own, for a projection is used only where the condition is its own to the letter.
+		w.and("severity = '" + severity.String() + "'")
 	}
 	if network, ok := p.network("source_ip"); ok {
 		w.inNetwork(network)

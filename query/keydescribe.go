@@ -9,7 +9,7 @@ import (
 	"keypulse/schema"
 )
 
-// codeKeyLimit is the `code` of a failure: see MaxDescribed.
+// codeKeyLimit is the `code` of a failure: see schema.MaxDescribed.
 const codeKeyLimit = "key_limit"
 
 // describeKey is PUT /api/keys/{key_id}: what the owner says of a key, before or after its first event. It replaces all

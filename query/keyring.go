@@ -14,13 +14,10 @@ import (
 	"keypulse/schema"
 )
 
-// MaxDescribed is how many keys a tenant may describe: every query node holds what was said of them in memory.
-const MaxDescribed = 100_000
-
 // Keyring is what owners say of their keys: the current version of each record of keypulse.keys. It is fed record by
 // record ([Keyring.Apply], one caller) and read by any number of goroutines.
 type Keyring struct {
-	max int // MaxDescribed
+	max int // schema.MaxDescribed
 
 	mu sync.RWMutex
 	// guards the following
@@ -43,7 +40,7 @@ type described struct {
 
 // NewKeyring returns an empty keyring that expects the topic's first record.
 func NewKeyring() *Keyring {
-	return &Keyring{max: MaxDescribed, grown: make(chan struct{}), tenants: map[schema.Tenant]*ownKeys{}}
+	return &Keyring{max: schema.MaxDescribed, grown: make(chan struct{}), tenants: map[schema.Tenant]*ownKeys{}}
 }
 
 // The reasons for which a record of the keys' topic changes nothing.

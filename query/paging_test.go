@@ -48,12 +48,13 @@ func TestPagesAreTheSet(t *testing.T) {
 	}
 }
 
-// randomRows makes rows of one key whose times often coincide.
+// randomRows makes rows of one key whose times often coincide, and lie anywhere within a second, an hour, or half a year.
 func randomRows(random *rand.Rand, firstID int64, n int) []row {
 	rows := make([]row, n)
 	for i := range rows {
 		rows[i] = row{id: firstID + int64(i)}
-		rows[i].event.CreatedAt = schema.MillisOf(noon.Add(time.Duration(random.IntN(100)) * time.Millisecond))
+		far := []time.Duration{time.Millisecond, 30 * time.Second, 40 * time.Hour}[random.IntN(3)]
+		rows[i].event.CreatedAt = schema.MillisOf(noon.Add(-time.Duration(random.IntN(100)) * far))
 	}
 	random.Shuffle(n, func(i, j int) { rows[i], rows[j] = rows[j], rows[i] })
 	return rows

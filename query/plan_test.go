@@ -76,10 +76,10 @@ func TestListsReadInOrder(t *testing.T) {
 	const backwards = "Read type: InReverseOrder"
 	f("newest", with(), events, backwards, "(TestListsReadInOrder")
 	f("by severity", with("severity", "critical"), events, backwards)
-	f("by key", with("key_id", "key-2"), events, backwards, "ReadFromMergeTree (by_key)")
-	f("by key and type", with("key_id", "key-2", "event_type", "x", "since", "2026-04-01T00:00:00Z"), events, backwards, "by_key")
+	f("by key", with("key_id", "key-2"), events, backwards, "ReadFromMergeTree (of_key)")
+	f("by key and type", with("key_id", "key-2", "event_type", "x", "since", "2026-04-01T00:00:00Z"), events, backwards, "of_key")
 	f("next page", with("cursor", cursor), events, backwards, "created_at in (-Inf")
-	f("next page by key", with("cursor", cursor, "key_id", "key-2"), events, backwards, "by_key", "created_at in (-Inf")
+	f("next page by key", with("cursor", cursor, "key_id", "key-2"), events, backwards, "of_key", "created_at in (-Inf")
 	f("alerts", with(), alerts, backwards)
 	f("alerts by rule", with("rule", "r", "severity", "critical"), alerts, backwards)
 	f("open alerts", with("state", "open"), alerts, backwards)

@@ -99,14 +99,15 @@ type Query struct {
 	cfg        Config
 	node       string        // tells this node's statements from those of others
 	statements atomic.Uint64 // numbers the statements, for their ids
-	stats      statsCache
+	stats      flights
+	spans      *spans
 	streams    chan struct{} // holds one element for each list that is being sent without a limit
 }
 
 // New makes the read side. It asks nothing of the database yet.
 func New(cfg Config) *Query {
 	cfg = cfg.withDefaults()
-	return &Query{cfg: cfg, node: strconv.FormatUint(rand.Uint64(), 36), streams: make(chan struct{}, cfg.Streams)}
+	return &Query{cfg: cfg, node: strconv.FormatUint(rand.Uint64(), 36), spans: newSpans(), streams: make(chan struct{}, cfg.Streams)}
 }
 
 // Register puts the routes on app. The statistics are public; the caller names their path, [StatsPath], in

@@ -76,9 +76,34 @@ func (j *job) end() {
 	j.cancel(context.Canceled)
 }
 
-// query runs a statement; name says in the server's query log which one it was. The deadline is ours and not the
-// context's, because for a deadline in the context clickhouse-go overwrites max_execution_time.
+// query runs a statement; name says in the server's query log which one it was.
 func (j *job) query(name, sql string, args []any, settings clickhouse.Settings) (driver.Rows, error) {
+	ctx, err := j.statement(name, settings)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := j.q.cfg.DB.Query(ctx, sql, args...)
+	if err != nil {
+		return nil, j.failure(name, err)
+	}
+	return rows, nil
+}
+
+// exec runs a statement that answers nothing.
+func (j *job) exec(name, sql string, args []any) error {
+	ctx, err := j.statement(name, nil)
+	if err != nil {
+		return err
+	}
+	if err := j.q.cfg.DB.Exec(ctx, sql, args...); err != nil {
+		return j.failure(name, err)
+	}
+	return nil
+}
+
+// statement is the context of one: its id, its limits, and whose it is. The deadline is ours and not the context's, because for a
+// deadline in the context clickhouse-go overwrites max_execution_time.
+func (j *job) statement(name string, settings clickhouse.Settings) (context.Context, error) {
 	all := clickhouse.Settings{
 		"max_execution_time": int(j.timeout/time.Second) + 1,
 		"max_memory_usage":   j.q.cfg.StatementMemory,
@@ -95,12 +120,7 @@ func (j *job) query(name, sql string, args []any, settings clickhouse.Settings) 
 	case held != nil:
 		options = append(options, clickhouse.WithExternalTable(held))
 	}
-	ctx := clickhouse.Context(j.ctx, options...)
-	rows, err := j.q.cfg.DB.Query(ctx, sql, args...)
-	if err != nil {
-		return nil, j.failure(name, err)
-	}
-	return rows, nil
+	return clickhouse.Context(j.ctx, options...), nil
 }
 
 // queryID is unique also when a client sends the same request id again and again, and to several nodes.

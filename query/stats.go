@@ -2,6 +2,7 @@ package query
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -9,17 +10,23 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/gofiber/fiber/v2"
-	"golang.org/x/sync/singleflight"
 
 	"keypulse/internal/auth"
 	"keypulse/internal/httpapi"
+	"keypulse/schema"
 )
+
+// The statistics are the same on every node and never fall, because the nodes show one table and nothing of their own. When its
+// newest line is a second old, whoever asks adds a line of what the rollups say now; what is shown of each number is the largest
+// of all lines. So it does not matter which of two nodes adds its line first, or whether both do. A request's answer was read
+// from the table after the request came, so who has seen a number on one node sees no smaller one on another.
 
 // stats is the answer of GET /api/stats: exactly these members.
 type stats struct {
 	TotalKeys   uint64 `json:"total_keys"`
 	TotalEvents uint64 `json:"total_events"`
-	// Events24h counts by whole minutes: the minute that is 24 hours ago is out, the running one is in.
+	// Events24h counts by whole minutes: the minute that is 24 hours ago is out, the running one is in. It alone may fall,
+	// with time; it is the newest line's.
 	Events24h         uint64    `json:"events_24h"`
 	SeverityBreakdown breakdown `json:"severity_breakdown"`
 }
@@ -30,87 +37,114 @@ type breakdown struct {
 	Critical uint64 `json:"critical"`
 }
 
-// selectStats reads rollups only, whatever the number of events.
-const selectStats = `SELECT
-    sumIf(n, severity = 'nominal'),
-    sumIf(n, severity = 'warning'),
-    sumIf(n, severity = 'critical'),
-    ifNull((SELECT count() FROM (SELECT tenant, key_id FROM keys WHERE n > 0 GROUP BY tenant, key_id)), 0),
-    ifNull((SELECT sum(n) FROM activity_by_minute WHERE minute > {day_ago:DateTime('UTC')}), 0)
-FROM totals`
+const selectStats = `SELECT max(total_keys), max(nominal), max(warning), max(critical), argMaxMerge(day), toUnixTimestamp64Milli(max(at)) FROM stats`
 
-// statsCache holds the last answer. Whoever asks while it is being renewed waits for that one statement.
-type statsCache struct {
-	flight singleflight.Group
-
-	mu sync.Mutex // guards the following
-	// last is the largest that was seen of every total: a server that is being rebuilt from the log knows less for a
-	// while, and users have seen more already.
-	last stats
-	body []byte    // last as JSON; nil before the first answer
-	at   time.Time // when body was asked for
-}
+// addStats reads rollups only, whatever the number of events.
+const addStats = `INSERT INTO stats (total_keys, nominal, warning, critical, day, at)
+SELECT total_keys, nominal, warning, critical, initializeAggregation('argMaxState', day, at), at
+FROM (
+    SELECT
+        sumIf(n, severity = 'nominal') AS nominal,
+        sumIf(n, severity = 'warning') AS warning,
+        sumIf(n, severity = 'critical') AS critical,
+        ifNull((SELECT uniqExact(tenant, key_id) FROM keys WHERE n > 0), 0) AS total_keys,
+        ifNull((SELECT sum(n) FROM activity_by_minute WHERE minute > {day_ago:DateTime('UTC')}), 0) AS day,
+        {at:DateTime64(3, 'UTC')} AS at
+    FROM totals
+)`
 
 // showStats is GET /api/stats.
 func (q *Query) showStats(c *fiber.Ctx) error {
 	if _, err := parseParams(c); err != nil {
 		return err
 	}
-	if body := q.stats.fresh(q.cfg.Now(), q.cfg.StatsAge); body != nil {
-		return httpapi.Raw(c, fiber.StatusOK, body)
-	}
 	request := httpapi.RequestID(c)
-	body, err, _ := q.stats.flight.Do("", func() (any, error) { return q.renewStats(request) })
+	body, err := q.stats.fly(func() ([]byte, error) { return q.readStats(request) })
 	if err != nil {
 		return err
 	}
-	return httpapi.Raw(c, fiber.StatusOK, body.([]byte))
+	return httpapi.Raw(c, fiber.StatusOK, body)
 }
 
-// fresh returns the last answer if it is not older than age, else nil. The bytes never change.
-func (s *statsCache) fresh(now time.Time, age time.Duration) []byte {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.body == nil || now.Sub(s.at) >= age {
-		return nil
-	}
-	return s.body
-}
-
-// renewStats asks the database. Its job watches no client: many may wait for it.
-func (q *Query) renewStats(request string) ([]byte, error) {
+// readStats makes the answer. Its job watches no client: many may wait for it.
+func (q *Query) readStats(request string) ([]byte, error) {
 	now := q.cfg.Now()
-	if body := q.stats.fresh(now, q.cfg.StatsAge); body != nil {
-		return body, nil // another flight has landed since the caller looked
-	}
 	j := q.newJob(auth.Tenant{}, request, q.cfg.StatementTimeout)
 	defer j.end()
-	var s stats
-	args := []any{clickhouse.Named("day_ago", sqlMinute(now.Add(-24*time.Hour)))}
-	err := j.each("stats", selectStats, args, func(rows driver.Rows) error {
-		b := &s.SeverityBreakdown
-		return rows.Scan(&b.Nominal, &b.Warning, &b.Critical, &s.TotalKeys, &s.Events24h)
-	})
+	s, at, err := j.selectStats()
+	if err == nil && now.Sub(at) >= q.cfg.StatsAge {
+		w := &where{}
+		w.bind("day_ago", sqlMinute(now.Add(-24*time.Hour)))
+		w.bindTime("at", schema.MillisOf(now))
+		if err = j.exec("addStats", addStats, w.args); err == nil {
+			s, _, err = j.selectStats()
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
-	return q.stats.put(s, now)
-}
-
-// put takes a newer answer in and returns it as JSON.
-func (s *statsCache) put(next stats, at time.Time) ([]byte, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	before, now := s.last.SeverityBreakdown, &next.SeverityBreakdown
-	now.Nominal = max(now.Nominal, before.Nominal)
-	now.Warning = max(now.Warning, before.Warning)
-	now.Critical = max(now.Critical, before.Critical)
-	next.TotalEvents = now.Nominal + now.Warning + now.Critical
-	next.TotalKeys = max(next.TotalKeys, s.last.TotalKeys)
-	body, err := json.Marshal(next)
+	body, err := json.Marshal(s)
 	if err != nil {
 		return nil, fmt.Errorf("encode stats: %w", err)
 	}
-	s.last, s.body, s.at = next, body, at
 	return body, nil
+}
+
+// selectStats reads the table, and of when its newest line is.
+func (j *job) selectStats() (s stats, at time.Time, err error) {
+	err = j.eachWith("stats", selectStats, nil, clickhouse.Settings{"max_threads": 1}, func(rows driver.Rows) error {
+		var ms int64
+		b := &s.SeverityBreakdown
+		err := rows.Scan(&s.TotalKeys, &b.Nominal, &b.Warning, &b.Critical, &s.Events24h, &ms)
+		s.TotalEvents = b.Nominal + b.Warning + b.Critical
+		at = time.UnixMilli(ms)
+		return err
+	})
+	return s, at, err
+}
+
+// flights carries many requests by few statements. A request joins the flight that has not left yet, so that what it is answered
+// was read after it came; while one is under way, all that come wait for the next one together.
+type flights struct {
+	mu sync.Mutex // guards the following
+	// away left last, next has not left yet.
+	away, next *flight
+}
+
+type flight struct {
+	landed chan struct{} // closed after the following have been set
+	body   []byte
+	err    error
+}
+
+// fly returns what a flight that leaves later brings.
+func (s *flights) fly(read func() ([]byte, error)) ([]byte, error) {
+	s.mu.Lock()
+	f, before := s.next, s.away
+	mine := f == nil
+	if mine {
+		f = &flight{landed: make(chan struct{})}
+		s.next = f
+	}
+	s.mu.Unlock()
+	if mine {
+		if before != nil {
+			<-before.landed
+		}
+		s.mu.Lock()
+		s.away, s.next = f, nil
+		s.mu.Unlock()
+		f.leave(read)
+	}
+	<-f.landed
+	return f.body, f.err
+}
+
+// errLost is what the others are told when read has panicked.
+var errLost = errors.New("the statistics were not read")
+
+func (f *flight) leave(read func() ([]byte, error)) {
+	defer close(f.landed)
+	f.err = errLost
+	f.body, f.err = read()
 }

@@ -2,13 +2,20 @@ package query
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"keypulse/internal/store"
 	"keypulse/schema"
 )
 
@@ -68,7 +75,108 @@ func TestStatsAreKeptForASecondAndNeverFall(t *testing.T) {
 	a.exec("TRUNCATE TABLE totals")
 	a.exec("TRUNCATE TABLE keys")
 	a.clock.Add(1000)
-	want("when the server knows less", 3, 1)
+	want("when the rollups know less", 3, 1)
+	a.insert(row{id: 4})
+	a.exec("ALTER TABLE events DROP PARTITION ID '202604'")
+	a.clock.Add(1000)
+	want("when retention has dropped the events", 3, 1)
+}
+
+// TestStatsAreTheSameOnAllNodes asks three nodes, whose clocks are half a second apart, in any order while events come in and the
+// engine is killed: no number is ever smaller than one that was answered before the question.
+func TestStatsAreTheSameOnAllNodes(t *testing.T) {
+	const rounds, askers, kills = 40, 4, 3 // an engine is given up after five quick ends
+	eng, stopEngine := startEngine(t, t.TempDir(), "127.0.0.1:0")
+	defer stopEngine()
+	db := openDB(t, eng.DSN())
+	if err := store.Migrate(t.Context(), db); err != nil {
+		t.Fatal(err)
+	}
+	first := serveAPI(t, db)
+	nodes := []*api{first}
+	for i := range 2 {
+		skew := time.Duration(i+1) * 500 * time.Millisecond
+		nodes = append(nodes, serveAPI(t, openDB(t, eng.DSN()), func(cfg *Config) {
+			cfg.Now = func() time.Time { return first.now().Add(skew) }
+		}))
+	}
+	stop := make(chan struct{})
+	var writing, asking sync.WaitGroup
+	writing.Go(func() {
+		for n := 0; ; n++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			first.clock.Add(300)
+			_ = db.Exec(context.Background(), fmt.Sprintf(`INSERT INTO landing (tenant, key_id, id, event_type, severity, created_at, log_time)
+				SELECT 'demo', toString(number %% 50), number, 'x', 1 + number %% 3, toDateTime64('2026-04-05 12:00:00', 3, 'UTC') AS at, at FROM numbers(%d, 7)`, 7*n))
+			if pid := eng.PID(); n%15 == 14 && n/15 < kills && pid != 0 {
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+			}
+		}
+	})
+	var seen highest
+	for asker := range askers {
+		asking.Go(func() {
+			random := rand.New(rand.NewPCG(uint64(asker), 0))
+			for done := 0; done < rounds; {
+				before := seen.now()
+				status, body := nodes[random.IntN(len(nodes))].do("", http.MethodGet, "/api/stats", "")
+				if status == http.StatusServiceUnavailable { // the engine starts again
+					time.Sleep(5 * time.Millisecond)
+					continue
+				}
+				var s stats
+				if err := json.Unmarshal(body, &s); status != http.StatusOK || err != nil {
+					t.Errorf("got %d %s", status, body)
+					return
+				}
+				done++
+				if b, l := s.SeverityBreakdown, before.SeverityBreakdown; s.TotalKeys < before.TotalKeys || b.Nominal < l.Nominal || b.Warning < l.Warning || b.Critical < l.Critical {
+					t.Errorf("got %+v after %+v", s, before)
+				}
+				seen.put(s)
+			}
+		})
+	}
+	asking.Wait()
+	close(stop)
+	writing.Wait()
+	if err := eng.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	first.clock.Add(10_000)
+	last := nodes[0].statsNow()
+	for _, node := range nodes[1:] {
+		if s := node.statsNow(); s != last {
+			t.Errorf("got %+v from one node and %+v from another", last, s)
+		}
+	}
+	if last.TotalEvents == 0 || last.TotalEvents < seen.now().TotalEvents {
+		t.Errorf("got %+v at the end, after %+v", last, seen.now())
+	}
+}
+
+// highest is the largest of every number that somebody has been answered.
+type highest struct {
+	mu sync.Mutex // guards the following
+	s  stats
+}
+
+func (h *highest) now() stats {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.s
+}
+
+func (h *highest) put(s stats) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	b, l := &h.s.SeverityBreakdown, s.SeverityBreakdown
+	h.s.TotalKeys, h.s.TotalEvents = max(h.s.TotalKeys, s.TotalKeys), max(h.s.TotalEvents, s.TotalEvents)
+	b.Nominal, b.Warning, b.Critical = max(b.Nominal, l.Nominal), max(b.Warning, l.Warning), max(b.Critical, l.Critical)
 }
 
 func TestStatsCountWholeMinutesOfADay(t *testing.T) {
@@ -84,7 +192,34 @@ func TestStatsCountWholeMinutesOfADay(t *testing.T) {
 	}
 }
 
-func TestStatsOfManyAreOneStatement(t *testing.T) {
+// TestFlightsAreShared wants all who come while a flight is under way to take the next one together.
+func TestFlightsAreShared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var all sync.WaitGroup
+		var flights flights
+		var read atomic.Int64
+		landing := make(chan struct{})
+		for range 32 {
+			all.Go(func() {
+				_, _ = flights.fly(func() ([]byte, error) {
+					if read.Add(1) == 1 {
+						<-landing
+					}
+					return nil, nil
+				})
+			})
+		}
+		synctest.Wait()
+		close(landing)
+		all.Wait()
+		if n := read.Load(); n != 2 {
+			t.Errorf("got %d flights for 32 requests at once, want 2", n)
+		}
+	})
+}
+
+// TestStatsOfManyAreOneLine wants requests within a second to add one line for all of them.
+func TestStatsOfManyAreOneLine(t *testing.T) {
 	a := newAPI(t)
 	a.insert(row{id: 1})
 	var all sync.WaitGroup
@@ -92,8 +227,9 @@ func TestStatsOfManyAreOneStatement(t *testing.T) {
 		all.Go(func() { _ = a.get("", "/api/stats") })
 	}
 	all.Wait()
-	if n := a.query.statements.Load(); n != 1 {
-		t.Errorf("got %d statements for 32 requests at once, want 1", n)
+	var lines uint64
+	if err := a.db.QueryRow(t.Context(), "SELECT count() FROM stats").Scan(&lines); err != nil || lines != 1 {
+		t.Errorf("got %d lines of statistics within a second, want 1: %v", lines, err)
 	}
 }
 

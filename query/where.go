@@ -2,6 +2,7 @@ package query
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -59,6 +60,20 @@ func (w *where) between(p *params, column string) {
 		w.and(column + " < {until:DateTime64(3, 'UTC')}")
 		w.bindTime("until", until)
 	}
+}
+
+// span is the condition with from <= created_at < to beside it, as far as they are there.
+func (w *where) span(from, to *schema.Millis) *where {
+	within := &where{texts: slices.Clone(w.texts), args: slices.Clone(w.args)}
+	if from != nil {
+		within.and("created_at >= {from:DateTime64(3, 'UTC')}")
+		within.bindTime("from", *from)
+	}
+	if to != nil {
+		within.and("created_at < {to:DateTime64(3, 'UTC')}")
+		within.bindTime("to", *to)
+	}
+	return within
 }
 
 // inNetwork adds the condition on source_ip. An address is compared as text, for the stored text is canonical. A

@@ -45,6 +45,9 @@ type KeyRecord struct {
 	At             Millis   `json:"at"`
 }
 
+// MaxDescribed is how many keys a tenant may describe: every query node holds what was said of them in memory.
+const MaxDescribed = 100_000
+
 // What every key is until its owner says otherwise; its name is then its key_id.
 const (
 	KeyTypeUnknown  = "unknown"

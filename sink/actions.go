@@ -18,7 +18,7 @@ const insertActions = `INSERT INTO alert_actions (tenant, alert_id, raised_at, a
 // copiesOwner is the partition of events whose owner makes the copies, too.
 const copiesOwner = 0
 
-// copied is a control topic of which every record is a line of a table.
+// copied is a control topic whose records are lines of a table.
 type copied struct {
 	what   string // for people
 	topic  schema.Topic
@@ -32,6 +32,7 @@ func (s *Sink) copies() []copied {
 	return []copied{
 		{"alert actions", schema.TopicAlertActions, "alert_actions", s.insertActions, &s.actions},
 		{"the audit", schema.TopicAudit, "audit", s.insertAudit, &s.audit},
+		{"what is said of keys", schema.TopicKeys, "described_keys", s.insertKeys, &s.keys},
 	}
 }
 

@@ -46,6 +46,7 @@ type Sink struct {
 	ready   atomic.Pointer[error] // nil: not a member yet; of nil: storing
 	actions atomic.Pointer[error] // the same of alert actions; nil: another sink copies them
 	audit   atomic.Pointer[error] // the same of the audit
+	keys    atomic.Pointer[error] // and of what is said of keys
 }
 
 // New makes a sink.
@@ -111,7 +112,7 @@ func (s *Sink) report(err error) { s.ready.Store(&err) }
 var errNoGeneration = errors.New("not a member of the group yet")
 
 // Check says why the sink does not store: it is no member of its group yet, or its last INSERT, of events, alert
-// actions or the audit, failed.
+// actions, the audit or what is said of keys, failed.
 func (s *Sink) Check(context.Context) error {
 	err := s.ready.Load()
 	if err == nil {

@@ -93,7 +93,10 @@ func (v Verifier) Verify(ctx context.Context) (*Report, error) {
 			return nil, err
 		}
 	}
-	return report, v.actions(ctx, report)
+	if err := v.actions(ctx, report); err != nil {
+		return nil, err
+	}
+	return report, v.keys(ctx, report)
 }
 
 func (v Verifier) commits(ctx context.Context) (map[int32]committed, error) {
@@ -287,15 +290,35 @@ func (v Verifier) numbers(ctx context.Context, query string) (map[int32]int64, e
 	return out, rows.Err()
 }
 
-// actions compares alert_actions with its topic, which is read as a whole: what cannot be decoded is not stored.
+// actions compares alert_actions with its topic: what cannot be decoded is not stored.
 func (v Verifier) actions(ctx context.Context, report *Report) error {
+	const stored = "SELECT uniqExact(kafka_offset), if(count() = 0, 0, max(kafka_offset) + 1) FROM alert_actions"
+	return v.copied(ctx, report, schema.TopicAlertActions, "alert_actions", stored, func(r broker.Record) bool {
+		_, err := schema.DecodeAlertAction(r.Key, r.Value)
+		return err == nil
+	})
+}
+
+// keys compares described_keys with its topic: of each key the last version is there, and so its number of versions.
+func (v Verifier) keys(ctx context.Context, report *Report) error {
+	const stored = `SELECT sum(version), max(next) FROM (SELECT max(version) AS version, max(kafka_offset) + 1 AS next FROM described_keys GROUP BY tenant, key_id)`
+	known := describedKeys{map[string]int64{}, map[schema.Tenant]int64{}}
+	return v.copied(ctx, report, schema.TopicKeys, "described_keys", stored, func(r broker.Record) bool {
+		said, err := schema.DecodeKeyRecord(r.Key, r.Value)
+		return err == nil && known.take(said)
+	})
+}
+
+// copied compares a table with a control topic, which is read as a whole. stored asks for the number of its records that the table
+// has, and for the offset behind the last one; counts says of each record, in order, whether it is to be stored.
+func (v Verifier) copied(ctx context.Context, report *Report, topic schema.Topic, table, stored string, counts func(broker.Record) bool) error {
 	var total, below int64
-	var stored, next uint64
-	if err := v.DB.QueryRow(ctx, "SELECT uniqExact(kafka_offset), if(count() = 0, 0, max(kafka_offset) + 1) FROM alert_actions").Scan(&stored, &next); err != nil {
-		return fmt.Errorf("verify alert_actions: %w", err)
+	var n, next uint64
+	if err := v.DB.QueryRow(ctx, stored).Scan(&n, &next); err != nil {
+		return fmt.Errorf("verify %s: %w", table, err)
 	}
-	err := broker.NewFollower(v.Client, schema.TopicAlertActions, func(r broker.Record) {
-		if _, err := schema.DecodeAlertAction(r.Key, r.Value); err == nil {
+	err := broker.NewFollower(v.Client, topic, func(r broker.Record) {
+		if counts(r) {
 			total++
 			if r.Offset < int64(next) {
 				below++
@@ -305,8 +328,8 @@ func (v Verifier) actions(ctx context.Context, report *Report) error {
 	if err != nil {
 		return err
 	}
-	n := int64(stored)
-	report.add(Finding{Table: "alert_actions", Rows: n, Missing: max(0, below-n), Doubled: max(0, n-below), NotYet: total - below})
+	rows := int64(n)
+	report.add(Finding{Table: table, Rows: rows, Missing: max(0, below-rows), Doubled: max(0, rows-below), NotYet: total - below})
 	return nil
 }
 

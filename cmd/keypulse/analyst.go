@@ -151,9 +151,9 @@ func (s *settings) onStore(ctx context.Context, dsn string, f func(db driver.Con
 	return f(db)
 }
 
-// awaitLogin waits until a running engine lets the analyst in; false: none runs, or it does not within ten seconds.
+// awaitLogin waits until a running engine lets the analyst in; false: none runs, or it does not within half a minute.
 func (s *settings) awaitLogin(ctx context.Context, name, password string) bool {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	login := url.URL{Scheme: "http", Host: s.ClickHouseHTTPListen, RawQuery: "query=SELECT+1", User: url.UserPassword(name, password)}
 	for refused := 0; ; {
@@ -169,7 +169,7 @@ func (s *settings) awaitLogin(ctx context.Context, name, password string) bool {
 			if resp.StatusCode == http.StatusOK {
 				return true
 			}
-		case refused == 20: // it takes less to start again
+		case refused == 150: // it takes less to start again, on a busy machine, too
 			return false
 		default:
 			refused++

@@ -7,7 +7,9 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,11 +21,16 @@ const analystDatabase = "keypulse_demo"
 // secret stands in every row of the tenant that the analyst must not see.
 const secret = "OTHERS-SECRET"
 
-// sql runs a statement over HTTP as a user.
+// sql runs a statement over HTTP as a user, where demo's analysts are.
 func (in *instance) sql(user, password, statement, params string) (int, string) {
 	in.t.Helper()
+	return in.sqlIn(analystDatabase, user, password, statement, params)
+}
+
+func (in *instance) sqlIn(database, user, password, statement, params string) (int, string) {
+	in.t.Helper()
 	address := strings.TrimPrefix(in.settings[4], "KEYPULSE_CLICKHOUSE_HTTP_LISTEN=")
-	req, err := http.NewRequestWithContext(in.t.Context(), http.MethodPost, "http://"+address+"/?database="+analystDatabase+params, strings.NewReader(statement))
+	req, err := http.NewRequestWithContext(in.t.Context(), http.MethodPost, "http://"+address+"/?database="+database+params, strings.NewReader(statement))
 	if err != nil {
 		in.t.Fatal(err)
 	}
@@ -40,6 +47,20 @@ func (in *instance) sql(user, password, statement, params string) (int, string) 
 	return resp.StatusCode, string(body)
 }
 
+// asKeyPulse runs a statement with all rights.
+func (in *instance) asKeyPulse(statement string) string {
+	in.t.Helper()
+	password, err := os.ReadFile(filepath.Join(strings.TrimPrefix(in.settings[0], "KEYPULSE_DATA="), "clickhouse", "password"))
+	if err != nil {
+		in.t.Fatal(err)
+	}
+	status, got := in.sqlIn("keypulse", "keypulse", string(password), statement, "")
+	if status != http.StatusOK {
+		in.t.Fatalf("%s: %d %s", statement, status, got)
+	}
+	return got
+}
+
 // withTwoTenants posts events and alerts of demo and of another tenant, and returns demo's analyst.
 func withTwoTenants(t *testing.T) (in *instance, user, password string) {
 	in = upAndReady(t)
@@ -47,7 +68,7 @@ func withTwoTenants(t *testing.T) (in *instance, user, password string) {
 	var created struct {
 		APIKey string `json:"api_key"`
 	}
-	text := output(t, in.settings, "apikey", "create", "--tenant", "other", "--name", "other", "--rate-limit", "0", "--json")
+	text := output(t, in.settings, "apikey", "create", "--tenant", "other", "--name", secret, "--rate-limit", "0", "--json")
 	if err := json.Unmarshal([]byte(text), &created); err != nil {
 		t.Fatal(err)
 	}
@@ -68,8 +89,20 @@ func withTwoTenants(t *testing.T) (in *instance, user, password string) {
 		}
 		return nil
 	})
+	if r := other.call(http.MethodPut, "/api/keys/"+secret+"-1", `{"name":"`+secret+`","tags":["`+secret+`"]}`); r.status != http.StatusOK {
+		t.Fatalf("%d %s", r.status, r.body)
+	}
+	if r := in.call(http.MethodPut, "/api/keys/treasury-1", `{"name":"Treasury","tags":["cold"]}`); r.status != http.StatusOK {
+		t.Fatalf("%d %s", r.status, r.body)
+	}
 	in.awaitAlert("demo's alert", 1)
 	in.verified()
+	await(t, "what is said of keys, and the audit", 30*time.Second, func() error {
+		if got := in.asKeyPulse("SELECT uniqExact(tenant) FROM keypulse.described_keys UNION ALL SELECT uniqExact(tenant) FROM keypulse.audit WHERE tenant != ''"); got != "2\n2\n" {
+			return fmt.Errorf("%s", got)
+		}
+		return nil
+	})
 	var made struct{ User, Password, Database string }
 	text = output(t, in.settings, "analyst", "create", "--tenant", "demo", "--name", "ann", "--json")
 	if err := json.Unmarshal([]byte(text), &made); err != nil || made.Database != analystDatabase {
@@ -87,6 +120,15 @@ func TestAnalyst(t *testing.T) {
 	t.Run("docs", func(t *testing.T) { in.runQuestions(t, user, password) })
 	t.Run("grafana", func(t *testing.T) { in.runDashboard(t, user, password) })
 	t.Run("ways around", func(t *testing.T) { in.tryWaysAround(t, user, password) })
+	t.Run("upgrade", func(t *testing.T) {
+		in.asKeyPulse("DROP VIEW keypulse_demo.v_audit")
+		if code := in.terminate(); code != 0 {
+			t.Fatalf("exit code %d", code)
+		}
+		in.start()
+		in.ready()
+		in.allowed(t, user, password, "SELECT * FROM v_audit")
+	})
 	t.Run("revoked", func(t *testing.T) {
 		output(t, in.settings, "analyst", "revoke", user)
 		await(t, "the analyst is out", 20*time.Second, func() error {
@@ -130,19 +172,77 @@ func (in *instance) runDashboard(t *testing.T, user, password string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var dashboard struct {
-		Panels []struct{ Targets []struct{ RawSQL string } }
-	}
-	if err := json.Unmarshal(text, &dashboard); err != nil {
+	var d grafana
+	if err := json.Unmarshal(text, &d); err != nil {
 		t.Fatal(err)
 	}
-	if len(dashboard.Panels) == 0 {
-		t.Error("no panels")
-	}
-	for _, panel := range dashboard.Panels {
+	d.check(t)
+	for _, panel := range d.Panels {
 		for _, target := range panel.Targets {
 			sql := timeFilter.ReplaceAllString(target.RawSQL, "$1 >= toDateTime(0) AND $1 <= toDateTime(4000000000)")
 			in.allowed(t, user, password, sql+" SETTINGS max_execution_time = 60")
+			_, columns := in.sql(user, password, "SELECT * FROM ("+sql+") LIMIT 0 FORMAT TSVWithNamesAndTypes", "")
+			names, types, _ := strings.Cut(columns, "\n")
+			if panel.Type == "timeseries" && (!strings.HasPrefix(names, "time\t") || !strings.HasPrefix(types, "DateTime")) {
+				t.Errorf("panel %q draws by time, its columns are %s", panel.Title, columns)
+			}
+		}
+	}
+}
+
+// grafana is a dashboard, as far as an import goes by it.
+type grafana struct {
+	UID, Title    string
+	SchemaVersion int
+	Time          struct{ From, To string }
+	Templating    struct {
+		List []struct{ Name, Type, Query string }
+	}
+	Panels []struct {
+		ID          int
+		Title, Type string
+		Datasource  struct{ Type, UID string }
+		GridPos     struct{ X, Y, W, H int }
+		Targets     []struct{ RefID, RawSQL string }
+	}
+}
+
+// check holds a dashboard to what Grafana asks of one: a known version, ids that are no other panel's, places side by side in 24
+// columns, and a data source that whoever imports it chooses.
+func (d *grafana) check(t *testing.T) {
+	t.Helper()
+	if d.UID == "" || d.Title == "" || d.SchemaVersion < 36 || d.Time.From == "" || d.Time.To == "" || len(d.Panels) == 0 {
+		t.Errorf("the dashboard has no uid, title, version, time or panels: %+v", d)
+	}
+	const source = "grafana-clickhouse-datasource"
+	if l := d.Templating.List; len(l) != 1 || l[0].Name != "datasource" || l[0].Type != "datasource" || l[0].Query != source {
+		t.Errorf("the data source cannot be chosen: %+v", l)
+	}
+	ids, taken := map[int]bool{}, map[[2]int]bool{}
+	for _, p := range d.Panels {
+		if p.ID == 0 || ids[p.ID] || p.Title == "" || p.Datasource.Type != source || p.Datasource.UID != "${datasource}" || len(p.Targets) == 0 {
+			t.Errorf("panel %+v", p)
+		}
+		ids[p.ID] = true
+		if !slices.Contains([]string{"timeseries", "table", "stat", "barchart", "bargauge", "piechart"}, p.Type) {
+			t.Errorf("panel %q is of the type %q, which Grafana does not bring", p.Title, p.Type)
+		}
+		if g := p.GridPos; g.W < 1 || g.H < 1 || g.X < 0 || g.X+g.W > 24 {
+			t.Errorf("panel %q stands outside of the grid: %+v", p.Title, g)
+		}
+		for x := range p.GridPos.W {
+			for y := range p.GridPos.H {
+				at := [2]int{p.GridPos.X + x, p.GridPos.Y + y}
+				if taken[at] {
+					t.Errorf("panel %q covers another one at %v", p.Title, at)
+				}
+				taken[at] = true
+			}
+		}
+		for _, target := range p.Targets {
+			if target.RefID == "" || target.RawSQL == "" {
+				t.Errorf("panel %q: %+v", p.Title, target)
+			}
 		}
 	}
 }

@@ -178,7 +178,13 @@ func (n *node) migrateTables(ctx context.Context, dsn string) error {
 		return err
 	}
 	defer db.Close()
-	return store.Migrate(ctx, db)
+	if err := store.Migrate(ctx, db); err != nil {
+		return err
+	}
+	if err := store.RefreshTenantViews(ctx, db); err != nil {
+		n.log.Warn("analysts' views are of an older version: `keypulse analyst create` makes them anew", zap.Error(err))
+	}
+	return nil
 }
 
 func (n *node) openPool(ctx context.Context, name string, opts ...store.Option) (driver.Conn, error) {

@@ -152,7 +152,7 @@ func (s *settings) tableFlags(fs *flag.FlagSet) {
 func (s *settings) engineFlags(fs *flag.FlagSet) {
 	fs.StringVar(&s.ClickHouseNativeListen, "clickhouse-native-listen", "127.0.0.1:9000", "native `address` of the embedded ClickHouse")
 	fs.StringVar(&s.ClickHouseHTTPListen, "clickhouse-http-listen", "127.0.0.1:8123", "HTTP `address` of the embedded ClickHouse")
-	fs.StringVar(&s.ClickHouseBin, "clickhouse-bin", "", "clickhouse `binary` (25.8 or later) to run instead of the library")
+	fs.StringVar(&s.ClickHouseBin, "clickhouse-bin", "", "clickhouse `binary` (26.7 or later) to run instead of the library")
 	fs.StringVar(&s.ClickHouseLib, "clickhouse-lib", "", "`path` of libchdb.so (default: where make put it)")
 }
 

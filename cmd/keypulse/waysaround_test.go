@@ -24,7 +24,7 @@ var waysAround = []string{
 	"SELECT * FROM merge('keypulse', '.*')",
 	"SELECT * FROM merge('keypulse', 'events')",
 	"SELECT * FROM mergeTreeIndex('keypulse', 'events')",
-	"SELECT * FROM mergeTreeProjection('keypulse', 'events', 'by_key')",
+	"SELECT * FROM mergeTreeProjection('keypulse', 'events', 'of_key')",
 	"SELECT * FROM view(SELECT * FROM events)",
 	"SELECT * FROM remote('127.0.0.1', 'keypulse', 'events')",
 	"SELECT * FROM remote('127.0.0.1', 'keypulse', 'events', 'default', '')",
@@ -100,6 +100,18 @@ var waysAround = []string{
 	"CREATE OR REPLACE VIEW v_events AS SELECT * FROM keypulse.events",
 	"EXECUTE AS reader_other SELECT 1",
 	"SELECT * FROM keypulse_other.v_events",
+	"SELECT * FROM v_audit WHERE tenant = 'other' OR 1",
+	"SELECT changes FROM v_audit",
+	"SELECT * FROM v_audit WHERE throwIf(position(changes, 'SECRET') > 0, changes)",
+	"SELECT toUInt64(changes) FROM v_audit",
+	"SELECT * FROM audit",
+	"SELECT * FROM mergeTreeIndex('keypulse', 'audit')",
+	"SELECT * FROM described_keys",
+	"SELECT * FROM v_keys WHERE toUInt64(name) > 0",
+	"SELECT * FROM v_keys AS a FULL JOIN v_keys AS b ON a.name != b.name",
+	"SELECT * FROM mergeTreeIndex('keypulse', 'described_keys')",
+	"SELECT * FROM mergeTreeProjection('keypulse', 'events', 'critical')",
+	"SELECT * FROM stats",
 }
 
 // mustFail are beginnings of statements that may not even answer.
@@ -110,7 +122,7 @@ func (in *instance) tryWaysAround(t *testing.T, user, password string) {
 	var all []string
 	for _, sql := range waysAround { // where the views are, and where the tables are
 		all = append(all, sql)
-		for _, table := range []string{"events", "keys", "alerts", "key_points", "v_events", "v_keys", "v_alerts"} {
+		for _, table := range []string{"events", "keys", "alerts", "key_points", "v_events", "v_keys", "v_alerts", "audit", "v_audit", "described_keys"} {
 			if elsewhere := strings.ReplaceAll(sql, " "+table, " keypulse."+table); elsewhere != sql {
 				all = append(all, elsewhere)
 			}
@@ -130,7 +142,9 @@ func (in *instance) tryWaysAround(t *testing.T, user, password string) {
 	for sql, want := range map[string]string{
 		"SELECT count() FROM v_events": "4", "SELECT count() FROM v_keys": "1", "SELECT sum(events) FROM v_keys": "4", "SELECT count() FROM v_alerts": "1",
 		"SELECT sum(events) FROM v_activity_by_minute": "4", "SELECT uniqExact(tenant) FROM v_events": "1",
-		"SELECT count() FROM v_events SETTINGS max_execution_time = 10": "4",
+		"SELECT count() FROM v_events SETTINGS max_execution_time = 10":                              "4",
+		"SELECT uniqExact(tenant), countIf(action = 'create' AND outcome = 'done') > 0 FROM v_audit": "1\t1",
+		"SELECT name, key_type, status, tags, events FROM v_keys":                                    "Treasury\tunknown\tactive\t['cold']\t4",
 	} {
 		if status, got := in.sql(user, password, sql, ""); strings.TrimSpace(got) != want {
 			t.Errorf("%s: %d %s, want %s as of demo alone", sql, status, got, want)

@@ -18,7 +18,7 @@ type Config struct {
 	HTTPListen string
 	// Library is the path of libchdb.so. Empty searches: see FindLibrary.
 	Library string
-	// Bin is the path of a clickhouse binary (25.8 or later) to run as a server instead of the library.
+	// Bin is the path of a clickhouse binary (26.7 or later) to run as a server instead of the library.
 	Bin string
 	// FSync makes every INSERT wait for the disk. Off, a power cut may take the last seconds; SIGKILL never does.
 	FSync bool

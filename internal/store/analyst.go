@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"keypulse/schema"
@@ -31,6 +32,28 @@ func CreateAnalyst(ctx context.Context, conn driver.Conn, database string, a Ana
 // CreateTenantViews makes the views that a tenant's analysts read; its reader must be there.
 func CreateTenantViews(ctx context.Context, conn driver.Conn, database string, tenant schema.Tenant) error {
 	return execAll(ctx, conn, "create views of "+string(tenant), tenantViews(database, tenant))
+}
+
+// RefreshTenantViews makes the views of tenants with analysts anew where they are of an older version.
+func RefreshTenantViews(ctx context.Context, conn driver.Conn) error {
+	const stale = `SELECT currentDatabase(), database FROM system.columns
+		WHERE startsWith(database, concat(currentDatabase(), '_')) AND table IN {views:Array(String)} GROUP BY database
+		HAVING count() != (SELECT count() FROM system.columns WHERE database = currentDatabase() AND table IN {views:Array(String)})`
+	rows, err := conn.Query(ctx, stale, clickhouse.Named("views", schema.AnalystViews))
+	if err != nil {
+		return fmt.Errorf("look at tenants' views: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var database, own string
+		if err := rows.Scan(&database, &own); err != nil {
+			return fmt.Errorf("look at tenants' views: %w", err)
+		}
+		if err := CreateTenantViews(ctx, conn, database, schema.Tenant(strings.TrimPrefix(own, database+"_"))); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
 }
 
 // RevokeAnalyst removes the user from a server. The tenant's reader and views stay, for others.

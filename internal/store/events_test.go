@@ -20,7 +20,7 @@ func checkRows(t *testing.T, conn driver.Conn, want uint64) {
 	t.Helper()
 	for _, sql := range []string{
 		"SELECT count() FROM events",
-		"SELECT count() FROM mergeTreeProjection(currentDatabase(), events, by_key)",
+		"SELECT count() FROM mergeTreeProjection(currentDatabase(), events, of_key)",
 		"SELECT sum(n_all) FROM keys",
 		"SELECT sum(n_all) FROM activity_by_minute",
 		"SELECT sum(n_all) FROM totals",
@@ -69,7 +69,7 @@ func TestDependentViewsNeedTheirSetting(t *testing.T) {
 func TestListsReadInOrder(t *testing.T) {
 	conn := open(t, enginetest.Migrated(t))
 	for i := range 3 {
-		insert(t, conn, i*20_000, 20_000, nil)
+		insert(t, conn, i*60_000, 60_000, nil)
 	}
 	const list = " ORDER BY created_at DESC, id DESC LIMIT 50"
 	f := func(name, where string, wants ...string) {
@@ -85,7 +85,7 @@ func TestListsReadInOrder(t *testing.T) {
 		}
 	}
 	f("one tenant", "tenant = 'tenant-1'", "Read type: InReverseOrder", ".events)")
-	f("one key", "tenant = 'tenant-1' AND key_id = 'key-21'", "Read type: InReverseOrder", "ReadFromMergeTree (by_key)")
+	f("one key", "tenant = 'tenant-1' AND key_id = 'key-21'", "Read type: InReverseOrder", "ReadFromMergeTree (of_key)")
 }
 
 // TestRowsSurviveKill kills an engine of its own.

@@ -20,7 +20,7 @@ const tables = `SELECT replaceAll(create_table_query, currentDatabase() || '.', 
 func TestMigrateTwice(t *testing.T) {
 	conn := open(t, enginetest.Migrated(t))
 	before := text(t, conn, tables)
-	if !strings.Contains(before, "PROJECTION by_key") {
+	if !strings.Contains(before, "PROJECTION of_key") {
 		t.Errorf("tables: %s", before)
 	}
 	if err := store.Migrate(t.Context(), conn); err != nil {
