@@ -198,7 +198,7 @@ func await(t *testing.T, what string, within time.Duration, f func() error) {
 // ready waits until the process says that all of it is ready, and learns the first API key when it prints one.
 func (in *instance) ready() {
 	in.t.Helper()
-	await(in.t, "ready", 30*time.Second, func() error {
+	await(in.t, "ready", 2*time.Minute, func() error {
 		select {
 		case err := <-in.exited:
 			in.t.Fatalf("the process ended: %v\n%s", err, in.printed())

@@ -105,14 +105,16 @@ func (n *node) newLog() error {
 	return nil
 }
 
+// logGroups are the groups that read the topic of events.
+var logGroups = []string{processor.GroupID, sink.GroupID, notify.RelayGroupID}
+
 // endLog makes sure that nobody uses the log, and says how far it is known to have reached.
 func endLog(ctx context.Context, c *broker.Client) (log schema.LogRecord, reached int64, err error) {
-	groups := []string{processor.GroupID, sink.GroupID, notify.RelayGroupID}
 	if log, err = c.ReadLog(ctx); err != nil {
 		return log, 0, err
 	}
-	if reached, err = c.Reached(ctx, log, groups...); err != nil {
+	if reached, err = c.Reached(ctx, log, logGroups...); err != nil {
 		return log, 0, err
 	}
-	return log, reached, c.EndGroups(ctx, groups...)
+	return log, reached, c.EndGroups(ctx, logGroups...)
 }

@@ -121,7 +121,7 @@ func (n *node) openLog() error {
 	if err != nil {
 		return err
 	}
-	if err := client.CheckLog(ctx, n.incarnation, processor.GroupID, sink.GroupID); err != nil {
+	if err := client.CheckLog(ctx, n.incarnation, logGroups...); err != nil {
 		return err
 	}
 	n.start("log", func(ctx context.Context) error { return client.WatchLog(ctx, n.incarnation, watchLogEvery) })

@@ -76,15 +76,20 @@ func (c *Client) Reached(ctx context.Context, log schema.LogRecord, groups ...st
 	return offset, nil
 }
 
-// exists says whether a topic is there.
+// exists says whether a topic is there. Brokers that know topics' ids are asked; of others kafka-go knows some seconds later.
 func (c *Client) exists(ctx context.Context, topic schema.Topic) (there bool, err error) {
 	err = retry(ctx, func(ctx context.Context) error {
-		res, err := c.kafka.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{string(topic)}})
-		if err != nil {
-			return err
+		id, err := c.topicID(ctx, topic)
+		if there = err == nil; there && id == "" {
+			var res *kafka.MetadataResponse
+			if res, err = c.kafka.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{string(topic)}}); err == nil {
+				there = len(res.Topics) == 1 && !errors.Is(res.Topics[0].Error, kafka.UnknownTopicOrPartition)
+			}
 		}
-		there = len(res.Topics) == 1 && !errors.Is(res.Topics[0].Error, kafka.UnknownTopicOrPartition)
-		return nil
+		if errors.Is(err, kafka.UnknownTopicOrPartition) {
+			return nil
+		}
+		return err
 	})
 	if err != nil {
 		return false, fmt.Errorf("look for topic %s: %w", topic, err)
