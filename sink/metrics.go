@@ -21,39 +21,26 @@ type metrics struct {
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: "keypulse_sink_" + name, Help: help})
+	}
+	gauge := func(name, help string) prometheus.Gauge {
+		return prometheus.NewGauge(prometheus.GaugeOpts{Name: "keypulse_sink_" + name, Help: help})
+	}
+	seconds := func(name, help string, buckets []float64) prometheus.Histogram {
+		return prometheus.NewHistogram(prometheus.HistogramOpts{Name: "keypulse_sink_" + name, Help: help, Buckets: buckets})
+	}
 	m := &metrics{
-		rows: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "keypulse_sink_rows_total", Help: "Events stored.",
-		}),
-		actions: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "keypulse_sink_alert_actions_total", Help: "Alert actions stored.",
-		}),
-		failures: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "keypulse_sink_insert_failures_total", Help: "INSERTs that failed and were sent again.",
-		}),
-		filled: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "keypulse_sink_filled_rows_total", Help: "Rows that a table lacked after a failure and was given, counted for each table.",
-		}),
-		lost: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "keypulse_sink_lost_events_total", Help: "Events that the log had dropped before they were stored.",
-		}),
-		missing: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "keypulse_sink_verify_missing", Help: "Rows that the last verification found missing, over all tables.",
-		}),
-		doubled: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "keypulse_sink_verify_doubled", Help: "Rows that the last verification found doubled, over all tables.",
-		}),
-		held: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "keypulse_sink_held_bytes", Help: "Memory of the rows that were read from the log and are not yet stored.",
-		}),
-		insert: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "keypulse_sink_insert_seconds", Help: "How long one INSERT took, rollups included.",
-			Buckets: prometheus.ExponentialBuckets(0.002, 2, 14),
-		}),
-		lag: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "keypulse_sink_lag_seconds", Help: "How old the newest event of an INSERT was when it was stored.",
-			Buckets: prometheus.ExponentialBuckets(0.01, 2, 16),
-		}),
+		rows:     counter("rows_total", "Events stored."),
+		actions:  counter("alert_actions_total", "Alert actions stored."),
+		failures: counter("insert_failures_total", "INSERTs that failed and were sent again."),
+		filled:   counter("filled_rows_total", "Rows that a table lacked after a failure and was given, counted for each table."),
+		lost:     counter("lost_events_total", "Events that the log had dropped before they were stored."),
+		missing:  gauge("verify_missing", "Rows that the last verification found missing, over all tables."),
+		doubled:  gauge("verify_doubled", "Rows that the last verification found doubled, over all tables."),
+		held:     gauge("held_bytes", "Memory of the rows that were read from the log and are not yet stored."),
+		insert:   seconds("insert_seconds", "How long one INSERT took, rollups included.", prometheus.ExponentialBuckets(0.002, 2, 14)),
+		lag:      seconds("lag_seconds", "How old the newest event of an INSERT was when it was stored.", prometheus.ExponentialBuckets(0.01, 2, 16)),
 	}
 	r.MustRegister(m.rows, m.actions, m.failures, m.filled, m.lost, m.missing, m.doubled, m.held, m.insert, m.lag)
 	return m
