@@ -57,7 +57,7 @@ test: engine dashboard test-tools ## run all tests with small counts
 
 .PHONY: race
 race: engine dashboard test-tools ## the same under the race detector, where goroutines meet
-	$(GO) test -race -timeout 20m ./bench ./ingest ./internal/... ./processor ./query ./sink
+	$(GO) test -race -timeout 20m ./bench ./ingest ./internal/... ./notify ./processor ./query ./sink
 
 .PHONY: soak
 soak: engine dashboard test-tools ## run the same tests with full counts

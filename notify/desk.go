@@ -19,6 +19,9 @@ const (
 	MaxDigest     = 3600
 )
 
+// SilencesKept is how long a silence that has ended is shown.
+const SilencesKept = 90 * 24 * time.Hour
+
 const (
 	// burstWindow is the time in which Burst messages about one alert each may be made.
 	burstWindow = time.Minute
@@ -210,6 +213,15 @@ func (d *desk) sweep(now time.Time) (all []record) {
 		d.box.apply(&all[i])
 	}
 	return all
+}
+
+// prune forgets what silences hid that nobody is shown any more. Only the outbox that is written anew leaves it out.
+func (d *desk) prune(now time.Time) {
+	for r := range d.box.hidden {
+		if v, ok := d.silences.Get(r.Tenant, r.ID); ok && now.Sub(v.Record.Until.Time()) > SilencesKept {
+			delete(d.box.hidden, r)
+		}
+	}
 }
 
 // close fails what waits for a disabled webhook; it can be sent again by hand.

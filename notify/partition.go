@@ -74,7 +74,8 @@ func (n *Notifier) own(ctx context.Context, generation *broker.Generation, at br
 	p.sending = sending
 	reading, stop := context.WithCancel(ctx)
 	chunks, failed := make(chan chunk), make(chan error, 1)
-	go func() { failed <- p.read(reading, p.desk.box.next, chunks) }()
+	next := p.desk.box.next
+	go func() { failed <- p.read(reading, next, chunks) }()
 	err := p.run(ctx, chunks, failed)
 	stop()
 	if !errors.Is(err, errNotAlone) { // else what is under way is somebody else's, too
@@ -356,6 +357,7 @@ func (p *partition) compact(ctx context.Context) error {
 	if p.end-p.start <= p.n.cfg.CompactAfter+4*int64(len(p.desk.box.deliveries)) {
 		return nil
 	}
+	p.desk.prune(time.Now())
 	all := p.desk.box.whole()
 	records := make([]broker.Record, len(all))
 	now := schema.MillisOf(time.Now())

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -174,16 +175,24 @@ func (s *sender) email(ctx context.Context, w *schema.WebhookRecord, d *Delivery
 	return res, err
 }
 
-// explain says why an attempt failed, to whom the webhook belongs: without its URL, which may hold a password.
+// explain says why an attempt failed, to whom the webhook belongs: without its URL, which may hold a password, and without the
+// address that its name has here, which is nobody's business.
 func explain(err error) string {
 	const longest = 300
 	var u *url.Error
 	if errors.As(err, &u) {
 		err = u.Err
 	}
+	var name *net.DNSError
+	var op *net.OpError
 	text := err.Error()
-	if errors.Is(err, context.DeadlineExceeded) {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
 		text = fmt.Sprintf("no answer within %v", tryTimeout)
+	case errors.As(err, &name):
+		text = "the name cannot be looked up"
+	case errors.As(err, &op):
+		text = op.Op + ": " + op.Err.Error()
 	}
 	if len(text) > longest {
 		text = strings.ToValidUTF8(text[:longest], "") + "…"

@@ -16,8 +16,6 @@ import (
 const (
 	maxSilences = 200 // of a tenant that have not ended
 	maxSilence  = 90 * 24 * time.Hour
-	// silencesKept is how long a silence that has ended is shown.
-	silencesKept = 90 * 24 * time.Hour
 )
 
 // codeSilenceLimit is the `code` of a failure: see maxSilences.
@@ -84,7 +82,7 @@ func (q *Query) listSilences(c *fiber.Ctx) error {
 	now := schema.MillisOf(q.cfg.Now())
 	all := []shownSilence{}
 	for _, r := range q.post(httpapi.IdentityOf(c).Tenant).silences() {
-		if r.Until > now-schema.Millis(silencesKept.Milliseconds()) {
+		if r.Until > now-schema.Millis(notify.SilencesKept.Milliseconds()) {
 			all = append(all, showSilence(&r, hidden[r.ID], now))
 		}
 	}
