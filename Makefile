@@ -66,7 +66,7 @@ soak: engine dashboard test-tools ## run the same tests with full counts
 # What Apache Kafka may answer differently from the embedded broker. -p 1: each package has a broker of its own.
 .PHONY: test-kafka
 test-kafka: engine test-tools $(KAFKA) ## run the tests of the log against Apache Kafka (needs Java 17 and Maven)
-	KEYPULSE_TEST_BROKER=kafka $(GO) test -count 1 -p 1 -timeout 9m ./internal/broker ./internal/judged ./internal/quota ./processor ./sink
+	KEYPULSE_TEST_BROKER=kafka $(GO) test -count 1 -p 1 -timeout 9m ./internal/broker ./internal/judged ./internal/quota ./notify ./processor ./sink
 	KEYPULSE_TEST_BROKER=kafka $(GO) test -count 1 -timeout 5m -run 'EveryIngestNode|RateLimitOver|TwoWriters|MigrateTwice|ClickHouseAway' ./cmd/keypulse
 
 $(KAFKA): internal/broker/brokertest/kafka/pom.xml

@@ -435,7 +435,7 @@ func TestSilences(t *testing.T) {
 	o.hook("demo", "w", e, nil)
 	o.hook("other", "w", e, nil)
 	now := time.Now()
-	silence := schema.SilenceRecord{Tenant: "demo", ID: "s", Version: 1, Reason: "r", Since: schema.MillisOf(now.Add(-time.Hour)), Until: schema.MillisOf(now.Add(time.Hour)), Rules: []string{"export"}}
+	silence := schema.SilenceRecord{Tenant: "demo", ID: "s", Version: 1, Reason: "r", Since: schema.MillisOf(now.Add(-2 * time.Hour)), Until: schema.MillisOf(now.Add(-time.Hour)), Rules: []string{"export"}}
 	value, err := json.Marshal(silence)
 	if err == nil {
 		err = o.silences.Apply(0, schema.RecordKey("demo", "s"), value)
@@ -444,8 +444,9 @@ func TestSilences(t *testing.T) {
 		t.Fatal(err)
 	}
 	o.start(nil)
-	hidden := o.raise("demo", 3, now)
-	shown := append(o.raise("demo", 1, now.Add(2*time.Hour)), o.raise("other", 1, now)...)
+	within := now.Add(-90 * time.Minute)
+	hidden := o.raise("demo", 3, within)
+	shown := append(o.raise("other", 1, within), o.raise("demo", 1, now)...)
 	o.await("the others", func() error { return e.has(shown) })
 	all, err := NewView(o.client).Hidden(t.Context(), "demo")
 	if err != nil || all["s"].Count != 3 || !slices.Equal(all["s"].Alerts, hidden) {
