@@ -15,9 +15,9 @@ import (
 	"keypulse/rules"
 )
 
-// answerRule answers with one version of a rule.
-func (q *Query) answerRule(c *fiber.Ctx, status int, v rules.Version) error {
-	members, err := q.ruleMembers(q.shelf(httpapi.IdentityOf(c).Tenant), v)
+// answerRule answers with one version of a rule and what it has counted.
+func (q *Query) answerRule(c *fiber.Ctx, status int, v rules.Version, counts ruleCounts) error {
+	members, err := q.ruleMembers(q.shelf(httpapi.IdentityOf(c).Tenant), v, counts)
 	if err != nil {
 		return err
 	}
@@ -25,7 +25,7 @@ func (q *Query) answerRule(c *fiber.Ctx, status int, v rules.Version) error {
 }
 
 // ruleMembers writes a version's members, without braces: the rule's own, then those of the version.
-func (q *Query) ruleMembers(own shelf, v rules.Version) ([]byte, error) {
+func (q *Query) ruleMembers(own shelf, v rules.Version, counts ruleCounts) ([]byte, error) {
 	b, err := plainRule(v.Rule)
 	if err != nil {
 		return nil, err
@@ -37,11 +37,12 @@ func (q *Query) ruleMembers(own shelf, v rules.Version) ([]byte, error) {
 	b = strconv.AppendInt(append(b, `,"worst_bytes":`...), int64(v.Program.WorstBytes()), 10)
 	b = strconv.AppendFloat(append(b, `,"worst_micros":`...), micros(v.Program.WorstTime()), 'f', -1, 64)
 	b = append(b, `,"complete_from":`...)
-	at, ok := own.completeFrom(v.Program, q.cfg.RuleDelay)
-	if !ok {
-		return append(b, "null"...), nil
+	if at, ok := own.completeFrom(v.Program, q.cfg.RuleDelay); ok {
+		b = answer.AppendTime(b, at)
+	} else {
+		b = append(b, "null"...)
 	}
-	return answer.AppendTime(b, at), nil
+	return counts.appendTo(b, v.Rule.ID), nil
 }
 
 // plainRule writes a rule as JSON with no more escapes than it needs, so that && in a condition stays readable.

@@ -27,8 +27,10 @@ func (q *Query) listRules(c *fiber.Ctx) error {
 	}
 	out := newPage(0, "rules", 0)
 	own := q.shelf(httpapi.IdentityOf(c).Tenant)
-	for _, v := range own.rules() {
-		members, err := q.ruleMembers(own, v)
+	list := own.rules()
+	counts := q.countsOf(c, list...)
+	for _, v := range list {
+		members, err := q.ruleMembers(own, v, counts)
 		if err != nil {
 			return err
 		}
@@ -46,7 +48,7 @@ func (q *Query) showRule(c *fiber.Ctx) error {
 	if !ok {
 		return errNoRule
 	}
-	return q.answerRule(c, fiber.StatusOK, v)
+	return q.answerRule(c, fiber.StatusOK, v, q.countsOf(c, v))
 }
 
 // createRule is POST /api/rules. An id whose rule was deleted may be used again; its versions go on.
@@ -68,7 +70,7 @@ func (q *Query) createRule(c *fiber.Ctx) error {
 		return err
 	}
 	c.Set(fiber.HeaderLocation, "/api/rules/"+r.ID)
-	return q.answerRule(c, fiber.StatusCreated, v)
+	return q.answerRule(c, fiber.StatusCreated, v, ruleCounts{})
 }
 
 // replaceRule is PUT /api/rules/{id}. The body's version is the one that it replaces, so that nobody undoes unseen what
@@ -93,7 +95,7 @@ func (q *Query) replaceRule(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	return q.answerRule(c, fiber.StatusOK, v)
+	return q.answerRule(c, fiber.StatusOK, v, ruleCounts{}) // a new version has counted nothing
 }
 
 // deleteRule is DELETE /api/rules/{id}.

@@ -18,6 +18,19 @@ type RuleCounts struct {
 	LastError RuleError // the newest; of Errors 0: none
 }
 
+// Sum is everything that is counted.
+func (c *RuleCounts) Sum() int64 { return c.Hits + c.Shadow + c.Errors }
+
+// RuleVersion names a version of a rule.
+type RuleVersion struct {
+	Tenant  Tenant
+	RuleID  string
+	Version int64
+}
+
+// Of names the version whose counts they are.
+func (c *RuleCounts) Of() RuleVersion { return RuleVersion{c.Tenant, c.RuleID, c.Version} }
+
 // RuleError is a rule that failed for an event.
 type RuleError struct {
 	EventID int64

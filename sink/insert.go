@@ -47,7 +47,7 @@ type block struct {
 	rows      []judged.Row
 }
 
-// store writes the rows of an intent: events and, where there are any, alerts and hits beside them.
+// store writes the rows of an intent: events and, where there are any, alerts, hits and rules' counts beside them.
 func (s *Sink) store(ctx context.Context, owner uint64, in intent, blocks []block) error {
 	var g errgroup.Group // without a context of its own: see bounded
 	g.Go(func() error {
@@ -56,15 +56,23 @@ func (s *Sink) store(ctx context.Context, owner uint64, in intent, blocks []bloc
 		}
 		return nil
 	})
-	if columns := alertColumns(blocks); columns != nil {
-		g.Go(func() error {
-			if err := s.insert(ctx, in.name()+"/alerts", insertAlerts, columns); err != nil {
-				return fmt.Errorf("insert alerts: %w", err)
-			}
-			return nil
-		})
-	}
+	g.Go(func() error { return s.storeBeside(ctx, in, blocks) })
 	return g.Wait()
+}
+
+// storeBeside writes what may be written again without harm: alerts with their hits, and rules' counts.
+func (s *Sink) storeBeside(ctx context.Context, in intent, blocks []block) error {
+	if columns := alertColumns(blocks); columns != nil {
+		if err := s.insert(ctx, in.name()+"/alerts", insertAlerts, columns); err != nil {
+			return fmt.Errorf("insert alerts: %w", err)
+		}
+	}
+	if columns := s.countColumns(blocks); columns != nil {
+		if err := s.insert(ctx, in.name()+"/rule_counts", insertCounts, columns); err != nil {
+			return fmt.Errorf("insert rule_counts: %w", err)
+		}
+	}
+	return nil
 }
 
 // bounded is a context with a deadline that is done only when its parent is. clickhouse-go looks at Done a moment longer than

@@ -46,7 +46,7 @@ var errUnsettled = errors.New("rows are still missing after they were filled in"
 //
 // events is looked at row by row. A rollup is looked at group by group: the rows of a partition come in the order of their
 // ids, a group's part of one INSERT is one line, and the line says by last_id how far it has counted. So an event is missing
-// in a rollup exactly when its id is above its group's last_id. Alerts and hits are written again: that changes nothing.
+// in a rollup exactly when its id is above its group's last_id. Alerts, hits and rules' counts are written again: that changes nothing.
 func (s *Sink) settle(ctx context.Context, owner uint64, in intent, blocks []block) error {
 	if len(in) == 0 {
 		return nil
@@ -61,10 +61,8 @@ func (s *Sink) settle(ctx context.Context, owner uint64, in intent, blocks []blo
 			return fmt.Errorf("fill events: %w", err)
 		}
 	}
-	if columns := alertColumns(blocks); columns != nil {
-		if err := s.insert(ctx, in.name()+"/alerts", insertAlerts, columns); err != nil {
-			return fmt.Errorf("insert alerts: %w", err)
-		}
+	if err := s.storeBeside(ctx, in, blocks); err != nil {
+		return err
 	}
 	n, err := s.fillRollups(ctx, owner, in)
 	if err != nil {

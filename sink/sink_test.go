@@ -101,6 +101,7 @@ type feed struct {
 	held     [partitions][]broker.Record
 	keys     int // of each partition
 	random   *rand.Rand
+	counting *rand.Rand // what rules count
 	log      schema.LogRecord
 	events   []*broker.Append
 	verdicts []*broker.Append
@@ -111,16 +112,18 @@ type feed struct {
 	dups     int
 	pointed  [partitions]uint64 // events to which rules gave points
 	points   [partitions]uint64
+	counts   [partitions]map[string]*schema.RuleCounts // by rule
 	actions  *broker.Append
 	acted    int // actions on alerts
 }
 
 func newFeed(t testing.TB, c *broker.Client, log schema.LogRecord) *feed {
-	f := &feed{t: t, client: c, random: rand.New(rand.NewPCG(1, 1)), log: log, keys: 5}
+	f := &feed{t: t, client: c, random: rand.New(rand.NewPCG(1, 1)), counting: rand.New(rand.NewPCG(2, 2)), log: log, keys: 5}
 	f.actions = broker.NewAppend(c, schema.TopicAlertActions, 0, broker.DefaultProducerConfig())
 	for p := range int32(partitions) {
 		f.events = append(f.events, broker.NewAppend(c, schema.TopicEvents, p, broker.DefaultProducerConfig()))
 		f.verdicts = append(f.verdicts, broker.NewAppend(c, schema.TopicVerdicts, p, broker.DefaultProducerConfig()))
+		f.counts[p] = map[string]*schema.RuleCounts{}
 	}
 	return f
 }
@@ -151,7 +154,52 @@ func (f *feed) chunkOf(n int64, details []byte) {
 			v.Exceptions = append(v.Exceptions, x)
 		}
 	}
+	f.countRules(p, &v)
 	f.write(p, records, v)
+}
+
+// countRules has some rules hold and fail, and the verdict tell of it as the processor's do.
+func (f *feed) countRules(p int32, v *schema.Verdict) {
+	last := schema.EventID(f.log.Base, v.To-1, p)
+	for _, n := range f.counting.Perm(5)[:f.counting.IntN(4)] { // a verdict names a rule once
+		rule := fmt.Sprint("rule-", n)
+		c := f.counts[p][rule]
+		if c == nil {
+			c = &schema.RuleCounts{Tenant: "demo", RuleID: rule, Version: 1}
+			f.counts[p][rule] = c
+		}
+		switch f.counting.IntN(3) {
+		case 0:
+			c.Hits += 1 + f.counting.Int64N(3)
+		case 1:
+			c.Shadow++
+		default:
+			c.Errors++
+			c.LastError = schema.RuleError{EventID: last, At: v.LogTime, Message: fmt.Sprint("failed at ", last)}
+		}
+		v.Counts = append(v.Counts, *c)
+	}
+	for _, c := range f.counts[p] {
+		v.Counted += c.Sum()
+	}
+}
+
+// verifyCounts compares rule_counts with what verdicts said last.
+func (f *feed) verifyCounts(db driver.Conn) {
+	f.t.Helper()
+	for p, counts := range f.counts {
+		for rule, c := range counts {
+			var hits, shadow, failed, id uint64
+			var message string
+			scan(f.t, db, fmt.Sprintf("SELECT sum(hits), sum(shadow_hits), sum(errors), max(error_event_id), max(error_message) FROM rule_counts FINAL WHERE tenant = 'demo' AND rule_id = '%s' AND kafka_partition = %d", rule, p),
+				&hits, &shadow, &failed, &id, &message)
+			got := schema.RuleCounts{Tenant: c.Tenant, RuleID: rule, Version: 1, Hits: int64(hits), Shadow: int64(shadow), Errors: int64(failed)}
+			got.LastError = schema.RuleError{EventID: int64(id), At: c.LastError.At, Message: message}
+			if got != *c {
+				f.t.Errorf("partition %d: rule_counts has %+v, want %+v", p, got, *c)
+			}
+		}
+	}
 }
 
 func (f *feed) exception(p int32, offset int64, e *schema.Event) (schema.Exception, bool) {
@@ -276,6 +324,7 @@ func (f *feed) verify(db driver.Conn) {
 	if alerts != uint64(f.alerts) {
 		f.t.Errorf("%d alerts, want %d", alerts, f.alerts)
 	}
+	f.verifyCounts(db)
 	f.verifyActions(db)
 	f.verifyProofs(db)
 	var falls uint64

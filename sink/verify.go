@@ -57,6 +57,7 @@ type proofs struct {
 	events                 map[int32]eventsProof
 	rollups                map[string]map[int32]int64
 	alerts, lost, lastLost map[int32]int64
+	counts                 map[int32]int64  // sums of rule_counts
 	lostSum                map[int32]uint64 // of their ids
 	dropped                map[int32]dropped
 }
@@ -154,7 +155,9 @@ func (v Verifier) partition(ctx context.Context, report *Report, p int32, end in
 	alerts := Finding{Partition: p, Table: "alerts", Rows: have.alerts[p]}
 	alerts.exactly(e.alerts+gone.alerts, low == high)
 	report.add(alerts)
-	return nil
+	counts, err := v.counts(ctx, p, have.counts[p], after, low == high && lost == 0)
+	report.add(counts)
+	return err
 }
 
 // exactly compares with a number that events itself gives. While a sink is writing, the two may differ.
@@ -197,6 +200,9 @@ func (v Verifier) read(ctx context.Context) (proofs, error) {
 		}
 	}
 	if out.alerts, err = v.numbers(ctx, fmt.Sprintf("SELECT toUInt16(event_id %% 1024) AS p, toInt64(uniqExact(id)) FROM alerts WHERE event_id >= %d GROUP BY p", v.firstID())); err != nil {
+		return out, err
+	}
+	if out.counts, err = v.numbers(ctx, fmt.Sprintf("SELECT kafka_partition, toInt64(sum(hits + shadow_hits + errors)) FROM rule_counts FINAL WHERE log_base = %d GROUP BY kafka_partition", v.Incarnation.Base)); err != nil {
 		return out, err
 	}
 	if err := v.readLost(ctx, &out); err != nil {

@@ -63,6 +63,13 @@ func TestVerifyFindsWhatIsWrong(t *testing.T) {
 		}
 	}
 	const sync = " SETTINGS mutations_sync = 2"
+	exec1(t, db, "CREATE TABLE counts_away AS rule_counts", "INSERT INTO counts_away SELECT * FROM rule_counts",
+		"ALTER TABLE rule_counts DELETE WHERE rule_id = 'rule-1'"+sync)
+	check("a rule without its counts", true, false)
+	exec1(t, db, "INSERT INTO rule_counts SELECT * REPLACE (shadow_hits + 1 AS shadow_hits, last_id + 1 AS last_id) FROM counts_away FINAL")
+	check("wrong counts", false, true)
+	exec1(t, db, "TRUNCATE TABLE rule_counts", "INSERT INTO rule_counts SELECT * FROM counts_away")
+	check("the counts as they were", false, false)
 	exec1(t, db, "INSERT INTO events SELECT * FROM events WHERE kafka_partition = 1 AND kafka_offset = 3")
 	check("a doubled event", false, true)
 	exec1(t, db, "ALTER TABLE events DELETE WHERE kafka_partition = 1 AND kafka_offset = 5"+sync)
@@ -86,7 +93,7 @@ func TestEmptyDatabaseIsFilledAgain(t *testing.T) {
 		f.await(db)
 		stop()
 		f.verify(db)
-		for _, table := range []string{"events", "keys", "activity_by_minute", "totals", "key_points", "alerts", "alert_actions"} {
+		for _, table := range []string{"events", "keys", "activity_by_minute", "totals", "key_points", "alerts", "alert_actions", "rule_counts"} {
 			exec1(t, db, "TRUNCATE TABLE "+table)
 		}
 	}

@@ -22,6 +22,8 @@ import (
 	"keypulse/internal/engine"
 	"keypulse/internal/engine/enginetest"
 	"keypulse/internal/openapi/openapitest"
+	"keypulse/rules/rulestest"
+	"keypulse/schema"
 )
 
 // asMain makes the test binary the keypulse command, so that tests run real processes that they can kill.
@@ -29,6 +31,7 @@ const asMain = "KEYPULSE_TEST_AS_MAIN"
 
 func TestMain(m *testing.M) {
 	engine.ChildMain()
+	rulestest.Break("broken-by-a-test", func(e *schema.Event) bool { return e.Type == "export" })
 	if os.Getenv(asMain) != "" {
 		main()
 		return

@@ -116,14 +116,14 @@ func printCosts(all []rules.Rule) error {
 }
 
 // rulesCommand parses the settings of a command for one tenant; more declares its own flags.
-func rulesCommand(name string, args []string, more func(*flag.FlagSet)) (*settings, schema.Tenant, []string, error) {
+func rulesCommand(name string, args []string, more func(*flag.FlagSet), groups ...group) (*settings, schema.Tenant, []string, error) {
 	var tenant string
 	s, rest, err := parseSettings(name, args, func(fs *flag.FlagSet) {
 		fs.StringVar(&tenant, "tenant", "", "the `company` whose rules they are")
 		if more != nil {
 			more(fs)
 		}
-	}, adminGroups...)
+	}, groups...)
 	if err != nil {
 		return nil, "", nil, err
 	}
@@ -152,7 +152,7 @@ func applyRules(ctx context.Context, args []string) error {
 	s, tenant, files, err := rulesCommand("rules apply", args, func(fs *flag.FlagSet) {
 		fs.BoolVar(&newTenant, "new-tenant", false, "the company has no API key yet, and that is no typing error")
 		fs.BoolVar(&skipTests, "skip-tests", false, "apply rules even when their own tests fail")
-	})
+	}, adminGroups...)
 	if err != nil {
 		return err
 	}
@@ -285,47 +285,4 @@ func applyRule(ctx context.Context, c *broker.Client, book *rules.Book, tenant s
 		return 0, false, fmt.Errorf("apply rule %s: %w", r.ID, errChanged)
 	}
 	return version, true, nil
-}
-
-func listRules(ctx context.Context, args []string) error {
-	s, tenant, rest, err := rulesCommand("rules list", args, nil)
-	if err != nil {
-		return err
-	}
-	if err := noArguments("rules list", rest); err != nil {
-		return err
-	}
-	return withBook(ctx, s, func(_ context.Context, _ *broker.Client, book *rules.Book) error {
-		w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(w, "ID\tVERSION\tENABLED\tMODE\tSEVERITY\tSCORE\tDEDUP\tCHANGED\tNAME")
-		for _, v := range book.Rules(tenant) {
-			r := v.Rule
-			fmt.Fprintf(w, "%s\t%d\t%t\t%s\t%s\t%d\t%s\t%s\t%s\n", r.ID, v.Version, r.Enabled, r.Mode, r.Severity, r.Score, shortDuration(r.Dedup), v.At, r.Name)
-		}
-		return w.Flush()
-	})
-}
-
-func showRule(ctx context.Context, args []string) error {
-	s, tenant, rest, err := rulesCommand("rules show", args, nil)
-	if err != nil {
-		return err
-	}
-	if len(rest) != 1 {
-		return wrongArguments("rules show")
-	}
-	return withBook(ctx, s, func(_ context.Context, _ *broker.Client, book *rules.Book) error {
-		v, ok := book.Rule(tenant, rest[0])
-		if !ok || v.Deleted {
-			return fmt.Errorf("show rule %s: tenant %s has none with this id", rest[0], tenant)
-		}
-		return printJSON("  ", struct {
-			Version    int64         `json:"version"`
-			By         string        `json:"by"`
-			At         schema.Millis `json:"at"`
-			WorstTime  string        `json:"worst_time"`  // for one event
-			WorstBytes int           `json:"worst_bytes"` // for one key
-			Rule       rules.Rule    `json:"rule"`
-		}{v.Version, v.By, v.At, v.Program.WorstTime().Round(time.Microsecond).String(), v.Program.WorstBytes(), v.Rule})
-	})
 }

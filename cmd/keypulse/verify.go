@@ -62,13 +62,19 @@ func runVerify(ctx context.Context, args []string) error {
 	return nil
 }
 
+// runningDSN is where the ClickHouse of a running installation is.
+func (s *settings) runningDSN() (string, error) {
+	if s.embeddedClickHouse() {
+		return engine.DSNOf(filepath.Join(s.Data, "clickhouse"), s.ClickHouseNativeListen)
+	}
+	return s.ClickHouseDSN, nil
+}
+
 // openVerifier connects to the log and to ClickHouse.
 func openVerifier(ctx context.Context, s *settings) (v sink.Verifier, closeAll func(), err error) {
-	dsn := s.ClickHouseDSN
-	if s.embeddedClickHouse() {
-		if dsn, err = engine.DSNOf(filepath.Join(s.Data, "clickhouse"), s.ClickHouseNativeListen); err != nil {
-			return v, nil, err
-		}
+	dsn, err := s.runningDSN()
+	if err != nil {
+		return v, nil, err
 	}
 	if v.Client, err = broker.Open(s.broker()); err != nil {
 		return v, nil, err

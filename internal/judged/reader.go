@@ -22,6 +22,7 @@ type Row struct {
 	LogTime     schema.Millis // the largest created_at of the partition so far
 	Alerts      []schema.Alert
 	Hits        []schema.Hit
+	Counts      []schema.RuleCounts // of the last row of a verdict: what rules have counted up to this event
 }
 
 // Position is a place in a partition: the offset of the next event, and a place in the verdicts topic at or before the
@@ -38,14 +39,18 @@ func (r *Row) Size() int {
 		a := &r.Alerts[i]
 		n += alertSize + len(a.ID) + len(a.RuleID) + len(a.RuleName) + len(a.Message) + len(a.Values)
 	}
+	for i := range r.Counts {
+		n += countsSize + len(r.Counts[i].Tenant) + len(r.Counts[i].RuleID) + len(r.Counts[i].LastError.Message)
+	}
 	return n + hitSize*len(r.Hits)
 }
 
 // What rows, alerts and hits take without their texts.
 const (
-	rowSize   = int(unsafe.Sizeof(Row{}))
-	alertSize = int(unsafe.Sizeof(schema.Alert{}))
-	hitSize   = int(unsafe.Sizeof(schema.Hit{}))
+	rowSize    = int(unsafe.Sizeof(Row{}))
+	alertSize  = int(unsafe.Sizeof(schema.Alert{}))
+	hitSize    = int(unsafe.Sizeof(schema.Hit{}))
+	countsSize = int(unsafe.Sizeof(schema.RuleCounts{}))
 )
 
 // ChunkBytes is how much of a verdict [Reader.Next] hands out at a time, unless [Reader.Limit] says less.
@@ -66,6 +71,7 @@ type Reader struct {
 	next     int64           // the next event to hand out
 	verdict  int64           // where the last used verdict stands
 	logTime  schema.Millis
+	counts   counts // of verdicts whose last row was not handed out
 	room     []byte // what is left of the memory that rows' texts get
 }
 
@@ -122,7 +128,10 @@ func (r *Reader) Next(ctx context.Context) ([]Row, error) {
 			return nil, fmt.Errorf("read verdict %d of partition %d: %w", record.Offset, r.partition, err)
 		}
 		r.verdict = record.Offset
-		if verdict.To <= r.next { // a repeat
+		if verdict.To <= r.next { // a repeat, or below where the reader started
+			if r.events == nil {
+				r.counts.add(verdict.Counts)
+			}
 			continue
 		}
 		if verdict.From > r.next && r.events != nil {
@@ -137,6 +146,7 @@ func (r *Reader) Next(ctx context.Context) ([]Row, error) {
 // begin makes a verdict the open one. At the very start it may reach below or begin above the reader's position: below, its
 // events are read only for their times; above, what lies between has expired.
 func (r *Reader) begin(verdict schema.Verdict) {
+	r.counts.add(r.open.Counts) // its last event has expired
 	r.open = verdict
 	if r.events == nil {
 		r.next = max(r.next, verdict.From)
@@ -226,6 +236,10 @@ func (r *Reader) fill(row *Row, record *broker.Record) {
 	if len(exceptions) > 0 && exceptions[0].Offset == record.Offset {
 		x := &exceptions[0]
 		row.Score, row.DuplicateOf, row.Alerts, row.Hits = x.Score, x.DuplicateOf, x.Alerts, x.Hits
+	}
+	if record.Offset == r.open.To-1 {
+		row.Counts = r.counts.take(r.open.Counts)
+		r.open.Counts = nil
 	}
 }
 
