@@ -38,7 +38,7 @@ func TestRulesCommands(t *testing.T) {
 	in := upAndReady(t)
 	rule := writeFile(t, "rule.yaml", exportBurst)
 	list := func() string { return output(t, in.settings, "rules", "list", "--tenant", "demo") }
-	if out := output(t, nil, "rules", "check", rule); !strings.HasPrefix(out, "ID ") || !strings.HasSuffix(out, "17408\n1 rule is good.\n") {
+	if out := output(t, nil, "rules", "check", rule); !strings.HasPrefix(out, "ID ") || !strings.HasSuffix(out, "9216\n1 rule is good.\n") {
 		t.Errorf("check says %q", out)
 	}
 
