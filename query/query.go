@@ -58,6 +58,8 @@ type Config struct {
 	StatsAge         time.Duration // how old the statistics that are shown may be; default 1 s
 	// RuleDelay is how long after its acceptance a rule's version judges events; default 2 s, as the rules' reference says.
 	RuleDelay time.Duration
+	// RuleBudget bounds what a tenant's rules may take for one event: a rule above it is refused. Default rules.DefaultBudget.
+	RuleBudget time.Duration
 }
 
 func (cfg Config) withDefaults() Config {
@@ -87,6 +89,9 @@ func (cfg Config) withDefaults() Config {
 	}
 	if cfg.StatsAge == 0 {
 		cfg.StatsAge = time.Second
+	}
+	if cfg.RuleBudget == 0 {
+		cfg.RuleBudget = rules.DefaultBudget
 	}
 	if cfg.RuleDelay == 0 {
 		cfg.RuleDelay = 2 * time.Second

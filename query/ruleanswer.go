@@ -67,6 +67,10 @@ type cost struct {
 	// WorstMicros is what the rule takes for one event in the worst case; it may be up to MaxMicros.
 	WorstMicros float64 `json:"worst_micros"`
 	MaxMicros   float64 `json:"max_micros"`
+	// TenantMicros is what all of the tenant's rules take for one event in the worst case, with this one; it may be up to
+	// TenantMaxMicros.
+	TenantMicros    float64 `json:"tenant_micros"`
+	TenantMaxMicros float64 `json:"tenant_max_micros"`
 }
 
 type aggregateCost struct {
@@ -76,7 +80,7 @@ type aggregateCost struct {
 	WorstMicros   float64 `json:"worst_micros"`
 }
 
-func answerCost(c *fiber.Ctx, program *rules.Program) error {
+func (q *Query) answerCost(c *fiber.Ctx, program *rules.Program) error {
 	rule, err := plainRule(program.Rule())
 	if err != nil {
 		return err
@@ -88,6 +92,7 @@ func answerCost(c *fiber.Ctx, program *rules.Program) error {
 	return httpapi.JSON(c, fiber.StatusOK, cost{
 		Success: true, Rule: rule, Aggregates: all, WorstBytes: program.WorstBytes(),
 		WorstMicros: micros(program.WorstTime()), MaxMicros: micros(rules.MaxTime),
+		TenantMicros: micros(q.shelf(httpapi.IdentityOf(c).Tenant).worstTime(program)), TenantMaxMicros: micros(q.cfg.RuleBudget),
 	})
 }
 

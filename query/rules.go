@@ -128,7 +128,7 @@ func (q *Query) validateRule(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	return answerCost(c, program)
+	return q.answerCost(c, program)
 }
 
 // rule returns the current version of the rule that the path names.
@@ -143,7 +143,7 @@ func (q *Query) compile(c *fiber.Ctx, r rules.Rule) (*rules.Program, error) {
 	if err != nil {
 		return nil, badRule(err)
 	}
-	if err := q.shelf(httpapi.IdentityOf(c).Tenant).fits(program); err != nil {
+	if err := q.shelf(httpapi.IdentityOf(c).Tenant).fits(program, q.cfg.RuleBudget); err != nil {
 		return nil, httpapi.BadRequest(codeRuleLimit, fmt.Sprintf("This rule is one too many: %v.", err))
 	}
 	return program, nil

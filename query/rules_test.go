@@ -82,7 +82,7 @@ func TestRuleCost(t *testing.T) {
 	bytes := program.WorstBytes()
 	micros := func(d time.Duration) float64 { return math.Round(d.Seconds()*1e7) / 10 }
 	want := fmt.Sprintf(`"aggregates":[{"text":"count(\"10m\", event_type == \"export\")","window_seconds":600,"worst_bytes":%d,"worst_micros":%v}],`+
-		`"worst_bytes":%d,"worst_micros":%v,"max_micros":2000}`, bytes, micros(program.Aggregates()[0].WorstTime()), bytes, micros(program.WorstTime()))
+		`"worst_bytes":%d,"worst_micros":%v,"max_micros":2000,"tenant_micros":%v,"tenant_max_micros":20000}`, bytes, micros(program.Aggregates()[0].WorstTime()), bytes, micros(program.WorstTime()), micros(program.WorstTime()))
 	if !strings.HasPrefix(got, `{"success":true,"rule":{"id":"export-burst",`) || !strings.HasSuffix(got, want) {
 		t.Errorf("got %s, want it to end with %s", got, want)
 	}

@@ -70,6 +70,18 @@ func TestRulesCommands(t *testing.T) {
 			t.Errorf("it applied something: %s", after)
 		}
 	})
+	t.Run("over the budget of time", func(t *testing.T) {
+		var many strings.Builder
+		for i := range 9 {
+			fmt.Fprintf(&many, "- id: slow-%d\n  name: Slow\n  severity: nominal\n  when: 'median(details.list%d[:4]) > 1 && details.text%d[:9] == \"a\"'\n", i, i, i)
+		}
+		file := writeFile(t, "slow.yaml", many.String())
+		fails(t, in.settings, "rules apply --rule-budget 2ms --tenant demo "+file,
+			"nothing is applied", "is one too many: with it the tenant's rules may take", "at most 2ms is allowed")
+		if out := output(t, in.settings, "rules", "apply", "--tenant", "demo", file); strings.Count(out, "applied") != 9 {
+			t.Errorf("apply says %s", out)
+		}
+	})
 }
 
 // manyAggregates is a rule file with some rules, each with some aggregates of its own.

@@ -408,7 +408,7 @@ func (n *node) addQuery() {
 	n.start("tickets", n.tickets.Run)
 	q := query.New(query.Config{
 		NewTicket: n.keys.NewTicket, Stream: n.stream, Incarnation: n.incarnation, Notifications: n.notifications(),
-		DB: db, Book: n.book, AppendRule: n.appendRule, Actions: actions, AppendAction: n.appendAction,
+		DB: db, Book: n.book, RuleBudget: n.settings.RuleBudget, AppendRule: n.appendRule, Actions: actions, AppendAction: n.appendAction,
 		Keyring: keyring, AppendKey: n.appendKey,
 		Trial: tryRule, Behind: query.NewLag(n.client, db, n.incarnation, time.Now).Behind,
 		Log: log, Now: time.Now,

@@ -16,6 +16,7 @@ type role struct {
 	notifies bool
 	db       bool // it talks to ClickHouse
 	book     bool // it follows the rules
+	rules    bool // it changes them
 	// limits says that it has some that can be set.
 	limits bool
 	tables bool // it fills the tables
@@ -36,6 +37,9 @@ func (r role) groups() []group {
 	}
 	if r.limits {
 		use = append(use, limitsGroup)
+	}
+	if r.rules {
+		use = append(use, rulesGroup)
 	}
 	if r.notifies {
 		use = append(use, notifyGroup)
@@ -59,7 +63,7 @@ func runSink(ctx context.Context, args []string) error {
 }
 
 func runQuery(ctx context.Context, args []string) error {
-	return runRole(ctx, args, role{name: "query", keys: true, db: true, book: true, notifies: true, add: (*node).addQuery})
+	return runRole(ctx, args, role{name: "query", keys: true, db: true, book: true, rules: true, notifies: true, add: (*node).addQuery})
 }
 
 func runNotifier(ctx context.Context, args []string) error {

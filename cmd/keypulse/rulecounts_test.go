@@ -30,7 +30,7 @@ func TestRulesCount(t *testing.T) {
 	send := func(from, to int) (last int64) {
 		for i := from; i < to; i++ {
 			time.Sleep(2 * time.Millisecond) // so that the last error is the newest by the millisecond
-			for range 2 { // the second one is a duplicate
+			for range 2 {                    // the second one is a duplicate
 				var e event
 				body := fmt.Sprintf(`{"key_id":"signing-key-0%d","event_type":"export","severity":"nominal","event_id":"e-%d"}`, i%3, i)
 				in.call(http.MethodPost, "/api/events", body).into(t, &e)

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -152,7 +153,7 @@ func applyRules(ctx context.Context, args []string) error {
 	s, tenant, files, err := rulesCommand("rules apply", args, func(fs *flag.FlagSet) {
 		fs.BoolVar(&newTenant, "new-tenant", false, "the company has no API key yet, and that is no typing error")
 		fs.BoolVar(&skipTests, "skip-tests", false, "apply rules even when their own tests fail")
-	}, adminGroups...)
+	}, append(slices.Clone(adminGroups), rulesGroup)...)
 	if err != nil {
 		return err
 	}
@@ -174,11 +175,11 @@ func applyRules(ctx context.Context, args []string) error {
 				return err
 			}
 		}
-		if err := checkApply(ctx, c, tenant, all); err != nil {
+		if err := checkApply(ctx, c, tenant, all, s.RuleBudget); err != nil {
 			return err
 		}
 		for _, r := range all {
-			version, changed, err := applyRule(ctx, c, book, tenant, r)
+			version, changed, err := applyRule(ctx, c, book, tenant, r, s.RuleBudget)
 			if err != nil {
 				return err
 			}
@@ -211,14 +212,14 @@ func checkTenant(ctx context.Context, c *broker.Client, tenant schema.Tenant) er
 
 // checkApply says what is wrong with the rules beside those that the tenant has, before any of them is written: it
 // applies them to a book of its own.
-func checkApply(ctx context.Context, c *broker.Client, tenant schema.Tenant, all []rules.Rule) error {
+func checkApply(ctx context.Context, c *broker.Client, tenant schema.Tenant, all []rules.Rule, budget time.Duration) error {
 	book, err := readBook(ctx, c)
 	if err != nil {
 		return err
 	}
 	var wrong []error
 	for _, r := range all {
-		record, _, err := nextVersion(book, tenant, r)
+		record, _, err := nextVersion(book, tenant, r, budget)
 		if err != nil {
 			wrong = append(wrong, err)
 			continue
@@ -242,7 +243,7 @@ func checkApply(ctx context.Context, c *broker.Client, tenant schema.Tenant, all
 
 // nextVersion makes the record that makes r the tenant's, nil when it is already; then version is the current one. Its
 // error says which limit leaves no room for the rule.
-func nextVersion(book *rules.Book, tenant schema.Tenant, r rules.Rule) (record *schema.RuleRecord, version int64, err error) {
+func nextVersion(book *rules.Book, tenant schema.Tenant, r rules.Rule, budget time.Duration) (record *schema.RuleRecord, version int64, err error) {
 	program, err := rules.Compile(r)
 	if err != nil {
 		return nil, 0, fmt.Errorf("compile rule %s: %w", r.ID, err)
@@ -257,15 +258,19 @@ func nextVersion(book *rules.Book, tenant schema.Tenant, r rules.Rule) (record *
 			return nil, current.Version, nil
 		}
 	}
-	if err := book.Fits(tenant, program); err != nil {
+	err = book.Fits(tenant, program)
+	if err == nil {
+		err = book.FitsBudget(tenant, program, budget)
+	}
+	if err != nil {
 		return nil, 0, fmt.Errorf("rule %s is one too many: %w", r.ID, err)
 	}
 	return &next, next.Version, nil
 }
 
 // applyRule makes a rule the tenant's, as a new version unless it is the current one already.
-func applyRule(ctx context.Context, c *broker.Client, book *rules.Book, tenant schema.Tenant, r rules.Rule) (version int64, changed bool, err error) {
-	record, version, err := nextVersion(book, tenant, r)
+func applyRule(ctx context.Context, c *broker.Client, book *rules.Book, tenant schema.Tenant, r rules.Rule, budget time.Duration) (version int64, changed bool, err error) {
+	record, version, err := nextVersion(book, tenant, r, budget)
 	if err != nil || record == nil {
 		return version, false, err
 	}

@@ -19,6 +19,7 @@ import (
 	"keypulse/internal/mail"
 	"keypulse/internal/store"
 	"keypulse/notify"
+	"keypulse/rules"
 	"keypulse/sink"
 )
 
@@ -73,6 +74,7 @@ type settings struct {
 	FSync         bool
 	VerdictWait   time.Duration
 	KeysPerTenant int
+	RuleBudget    time.Duration
 	InFlightMB    int64
 	Connections   int
 }
@@ -93,12 +95,13 @@ var (
 	tablesGroup = group{"tables", (*settings).tableFlags}
 	engineGroup = group{"embedded ClickHouse", (*settings).engineFlags}
 	limitsGroup = group{"limits", (*settings).limitFlags}
+	rulesGroup  = group{"rules", (*settings).ruleFlags}
 	notifyGroup = group{"notifications", (*settings).notifyFlags}
 	signupGroup = group{"sign-up", (*settings).signupFlags}
 )
 
 // allGroups are all settings, in the order in which -h and the docs show them.
-var allGroups = []group{filesGroup, apiGroup, logGroup, kafkaGroup, topicsGroup, storeGroup, tablesGroup, engineGroup, limitsGroup, notifyGroup, signupGroup}
+var allGroups = []group{filesGroup, apiGroup, logGroup, kafkaGroup, topicsGroup, storeGroup, tablesGroup, engineGroup, limitsGroup, rulesGroup, notifyGroup, signupGroup}
 
 // The settings of commands that work beside a running installation.
 var (
@@ -180,6 +183,10 @@ func (s *settings) limitFlags(fs *flag.FlagSet) {
 	fs.IntVar(&s.KeysPerTenant, "keys-per-tenant", 1_000_000, "keys with window state, of a tenant in a partition")
 }
 
+func (s *settings) ruleFlags(fs *flag.FlagSet) {
+	fs.DurationVar(&s.RuleBudget, "rule-budget", rules.DefaultBudget, "what all rules of a tenant may take for one event in the worst case; a rule beyond it is refused")
+}
+
 // minInFlightMB is room for the largest request: 16 MiB of buffer for 10 MiB as sent and 10 MiB decompressed, in the three
 // quarters that large bodies may use.
 const minInFlightMB = 36
@@ -208,6 +215,9 @@ func (s *settings) finish() error {
 	}
 	if err := s.checkSignup(); err != nil {
 		return err
+	}
+	if s.RuleBudget != 0 && s.RuleBudget < rules.MaxTime {
+		return usagef("rule-budget is %v: must be at least %v, which one rule may take", s.RuleBudget, rules.MaxTime)
 	}
 	if s.Connections < 1 {
 		return usagef("max-connections is %d: must be at least 1", s.Connections)

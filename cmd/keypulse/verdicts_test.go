@@ -103,7 +103,7 @@ func (c *cluster) rule(yaml string) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	if _, _, err := applyRule(c.t.Context(), c.client, rules.NewBook(), "demo", parsed[0]); err != nil {
+	if _, _, err := applyRule(c.t.Context(), c.client, rules.NewBook(), "demo", parsed[0], rules.DefaultBudget); err != nil {
 		c.t.Fatal(err)
 	}
 }
