@@ -120,7 +120,7 @@ func New(cfg Config) *Query {
 func (q *Query) Register(app fiber.Router) {
 	read, write := httpapi.Require(auth.ScopeRead), httpapi.Require(auth.ScopeRules)
 	app.Get("/api/events", read, q.listEvents)
-	app.Get("/api/events/:id<int>", read, q.showEvent)
+	app.Get("/api/events/:id<regex(^(0|[1-9][0-9]*)$)>", read, q.showEvent)
 	if q.cfg.Stream != nil {
 		app.Get(httpapi.StreamPath, read, q.showStream)
 		app.Post(httpapi.StreamPath+"/tickets", read, q.createTicket)

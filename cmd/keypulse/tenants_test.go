@@ -424,10 +424,13 @@ func (in *instance) cursor(path string) string {
 	var list struct {
 		NextCursor string `json:"next_cursor"`
 	}
-	r := in.call("GET", path+"?limit=1", "")
-	if r.into(in.t, &list); list.NextCursor == "" {
-		in.t.Fatalf("GET %s has no second page: %s", path, r.body)
-	}
+	await(in.t, "a second page of "+path, 20*time.Second, func() error {
+		r := in.call("GET", path+"?limit=1", "")
+		if r.into(in.t, &list); list.NextCursor == "" {
+			return fmt.Errorf("%s", r.body)
+		}
+		return nil
+	})
 	return list.NextCursor
 }
 

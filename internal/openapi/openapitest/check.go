@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -101,12 +102,25 @@ func (d *Document) find(x *Exchange) (*Operation, map[string]string) {
 			continue
 		}
 		// A path without parameters goes before one with: /api/rules/validate is not a rule.
-		if p, ok := matchPath(op.Path, path); ok && (found == nil || len(p) < len(params)) {
+		if p, ok := op.match(path); ok && (found == nil || len(p) < len(params)) {
 			found, params = op, p
 		}
 	}
 	return found, params
 }
+
+// match matches a path with the operation's. Where that has an integer, a word is another path: /api/events/batch is no event.
+func (op *Operation) match(path string) (params map[string]string, ok bool) {
+	params, ok = matchPath(op.Path, path)
+	for name, value := range params {
+		if p := op.parameter("path", name); p != nil && p.isInteger && !integer.MatchString(value) {
+			return nil, false
+		}
+	}
+	return params, ok
+}
+
+var integer = regexp.MustCompile(`^(0|[1-9][0-9]*)$`)
 
 // matchPath matches a path with one of the document.
 func matchPath(template, path string) (params map[string]string, ok bool) {
@@ -129,7 +143,7 @@ func matchPath(template, path string) (params map[string]string, ok bool) {
 func (d *Document) allowed(path string) []string {
 	var methods []string
 	for _, op := range d.Operations {
-		if _, ok := matchPath(op.Path, path); ok {
+		if _, ok := op.match(path); ok {
 			methods = append(methods, op.Method)
 			if op.Method == http.MethodGet {
 				methods = append(methods, http.MethodHead)
@@ -271,15 +285,15 @@ func mediaType(h http.Header) string {
 
 // checkRequest says why the document calls a request invalid.
 func (op *Operation) checkRequest(x *Exchange, inPath map[string]string) error {
+	if !strings.HasPrefix(op.Path, "/api/") {
+		return nil // health, metrics and this document are read with whatever a prober appends
+	}
 	_, rawQuery, _ := strings.Cut(x.Target, "?")
 	query, err := url.ParseQuery(rawQuery)
 	if err != nil {
 		return fmt.Errorf("its query: %w", err)
 	}
 	for name := range query {
-		if !strings.HasPrefix(op.Path, "/api/") {
-			break // health, metrics and this document are read with whatever a prober appends
-		}
 		if op.parameter("query", name) == nil {
 			return fmt.Errorf("the query parameter %q is not stated: add it to the parameters", name)
 		}

@@ -49,6 +49,8 @@ type parameter struct {
 	required bool
 	schema   *schema
 	samples  []any // its examples
+	// isInteger says that no other text is one.
+	isInteger bool
 }
 
 // response is one stated answer.
@@ -189,6 +191,8 @@ func (r *reader) parameter(at string) *parameter {
 	p := &parameter{name: text(raw["name"]), in: text(raw["in"]), schema: r.schema(asWritten, pointer(at, "schema"))}
 	p.required, _ = raw["required"].(bool)
 	p.samples = samples(raw)
+	kindOf := r.resolve(pointer(at, "schema"))
+	p.isInteger = r.object(kindOf)["type"] == "integer"
 	if kind, _ := r.object(pointer(at, "schema"))["type"].(string); kind == "object" {
 		p.name += "." // an exploded object: each of its members is a parameter of the query string
 	}
