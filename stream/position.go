@@ -5,9 +5,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
+	"math"
 	"slices"
 
 	"keypulse/internal/judged"
+	"keypulse/internal/varint"
 	"keypulse/schema"
 )
 
@@ -60,15 +62,15 @@ const (
 func (p Position) appendText(b []byte, base int64) []byte {
 	var room [512]byte
 	raw := append(room[:0], positionFormat)
-	raw = binary.AppendUvarint(raw, uint64(base))
-	raw = binary.AppendUvarint(raw, uint64(len(p.Partitions)))
+	raw = varint.AppendUint(raw, uint64(base))
+	raw = varint.AppendUint(raw, uint64(len(p.Partitions)))
 	for _, at := range p.Partitions {
-		raw = binary.AppendUvarint(raw, uint64(at.Offset))
-		raw = binary.AppendUvarint(raw, uint64(at.Verdict))
+		raw = varint.AppendUint(raw, uint64(at.Offset))
+		raw = varint.AppendUint(raw, uint64(at.Verdict))
 	}
 	if p.Sent > 0 {
-		raw = binary.AppendUvarint(raw, uint64(p.Row))
-		raw = binary.AppendUvarint(raw, uint64(p.Sent))
+		raw = varint.AppendUint(raw, uint64(p.Row))
+		raw = varint.AppendUint(raw, uint64(p.Sent))
 	}
 	raw = binary.BigEndian.AppendUint32(raw, crc32.ChecksumIEEE(raw))
 	return base64.RawURLEncoding.AppendEncode(b, raw)
@@ -84,35 +86,20 @@ func ParsePosition(s string, log schema.LogRecord) (Position, error) {
 	if binary.BigEndian.Uint32(raw[end:]) != crc32.ChecksumIEEE(raw[:end]) {
 		return Position{}, ErrPosition
 	}
-	in := numbers{b: raw[1:end]}
-	if in.next() != log.Base || in.next() != int64(log.Partitions) {
+	in := varint.NewReader(raw[1:end])
+	next := func() int64 { return int64(in.Up(math.MaxInt64)) }
+	if next() != log.Base || next() != int64(log.Partitions) {
 		return Position{}, ErrPosition
 	}
 	p := Position{Partitions: make([]judged.Position, log.Partitions)}
 	for i := range p.Partitions {
-		p.Partitions[i] = judged.Position{Offset: in.next(), Verdict: in.next()}
+		p.Partitions[i] = judged.Position{Offset: next(), Verdict: next()}
 	}
-	if len(in.b) > 0 {
-		p.Row, p.Sent = int32(in.next()), int(in.next())
+	if in.Len() > 0 {
+		p.Row, p.Sent = int32(next()), int(next())
 	}
-	if in.failed || len(in.b) > 0 || p.Row < 0 || p.Row >= log.Partitions || p.Sent < 0 {
+	if in.Err() != nil || in.Len() > 0 || p.Row < 0 || p.Row >= log.Partitions || p.Sent < 0 {
 		return Position{}, ErrPosition
 	}
 	return p, nil
-}
-
-// numbers reads varints; a read beyond the end fails it.
-type numbers struct {
-	b      []byte
-	failed bool
-}
-
-func (n *numbers) next() int64 {
-	v, size := binary.Uvarint(n.b)
-	if size <= 0 || int64(v) < 0 {
-		n.failed, n.b = true, nil
-		return 0
-	}
-	n.b = n.b[size:]
-	return int64(v)
 }

@@ -23,6 +23,12 @@ func TestRoundTrip(t *testing.T) {
 	if r.Err() != nil || r.Len() != 0 {
 		t.Error(r.Err(), r.Len())
 	}
+	if r.Up(1); !errors.Is(r.Err(), varint.ErrDamaged) {
+		t.Error("read beyond the end")
+	}
+	if r = varint.NewReader([]byte{5, 6}); r.Up(5) != 5 || r.Err() != nil || r.Up(5) != 0 || r.Err() == nil {
+		t.Error("a number beyond its bound is read")
+	}
 	r.Int()
 	if !errors.Is(r.Err(), varint.ErrDamaged) {
 		t.Error("read beyond the end")

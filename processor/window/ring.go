@@ -12,6 +12,7 @@ import (
 const (
 	// viewedSize is from how many entries on a series has views. A smaller one is looked through.
 	viewedSize = 16
+	firstRing  = 2
 	maxRing    = 1024
 	// fallOff is how many entries leave a full ring at once, so that their memory is touched once for all of them.
 	fallOff = maxRing - maxExact
@@ -45,7 +46,7 @@ func (s *opened) makeRoom(now schema.Millis) {
 	case n == maxRing:
 		s.mergeOldest(now)
 	case 4*n >= 3*size && size < maxRing:
-		s.grow(max(1, 2*size))
+		s.grow(max(firstRing, 2*size))
 	case 8*n < size && size > viewedSize:
 		s.grow(size / 2)
 	}
