@@ -55,15 +55,21 @@ func newOffice(t *testing.T) *office {
 // raise writes n events of a tenant that raised an alert each, as of a time, and returns the alerts' ids.
 func (o *office) raise(tenant schema.Tenant, n int, at time.Time) (ids []string) {
 	o.Helper()
+	return o.raiseBy(tenant, "key", "export", schema.Critical, n, at)
+}
+
+// raiseBy does the same for a key, by a rule of a severity.
+func (o *office) raiseBy(tenant schema.Tenant, key, rule string, severity schema.Severity, n int, at time.Time) (ids []string) {
+	o.Helper()
 	var events []broker.Record
 	verdict := schema.Verdict{From: o.next, To: o.next + int64(n)}
 	for range n {
-		e := schema.Event{Tenant: tenant, KeyID: "key", Type: "export", Severity: schema.Critical, EventID: fmt.Sprint(o.next), CreatedAt: schema.MillisOf(at)}
-		events = append(events, broker.Record{Key: schema.RecordKey(tenant, "key"), Value: e.AppendValue(nil), Time: e.CreatedAt})
+		e := schema.Event{Tenant: tenant, KeyID: key, Type: "export", Severity: schema.Critical, EventID: fmt.Sprint(o.next), CreatedAt: schema.MillisOf(at)}
+		events = append(events, broker.Record{Key: schema.RecordKey(tenant, key), Value: e.AppendValue(nil), Time: e.CreatedAt})
 		id := fmt.Sprintf("al_%d", o.next)
 		ids = append(ids, id)
 		verdict.Exceptions = append(verdict.Exceptions, schema.Exception{Offset: o.next, Score: 50, Alerts: []schema.Alert{{
-			ID: id, RuleID: "export", RuleVersion: 1, RuleName: "An export", Severity: schema.Critical, Message: "exported",
+			ID: id, RuleID: rule, RuleVersion: 1, RuleName: "An export", Severity: severity, Message: "exported",
 			EventID: schema.EventID(o.log.Base, o.next, 0), RaisedAt: schema.MillisOf(at), Values: []byte("{}"),
 		}}})
 		o.next++
@@ -271,6 +277,53 @@ func TestDeadTargetsDelayNobody(t *testing.T) {
 	}
 	if n := len(o.deliveries("demo", "hung")); n != 15 {
 		t.Errorf("%d deliveries wait for the hung endpoint", n)
+	}
+}
+
+// TestRouting has webhooks that want some rules, severities or tags, all of these at once, or everything.
+func TestRouting(t *testing.T) {
+	o := newOffice(t)
+	tagged, err := json.Marshal(schema.KeyRecord{Tenant: "demo", KeyID: "hot", Name: "Hot", Version: 1, Tags: []string{"hot", "eu"}})
+	if err == nil {
+		err = o.tags.Apply(0, schema.RecordKey("demo", "hot"), tagged)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	wanted := map[string]func(*schema.WebhookRecord){
+		"everything": func(*schema.WebhookRecord) {},
+		"rules":      func(r *schema.WebhookRecord) { r.Rules = []string{"export", "another"} },
+		"severities": func(r *schema.WebhookRecord) { r.Severities = []string{"critical"} },
+		"tags":       func(r *schema.WebhookRecord) { r.Tags = []string{"us", "eu"} },
+		"all three": func(r *schema.WebhookRecord) {
+			r.Rules, r.Severities, r.Tags = []string{"export"}, []string{"critical"}, []string{"hot"}
+		},
+	}
+	ends := map[string]*endpoint{}
+	for id, change := range wanted {
+		ends[id] = newEndpoint(t, nil)
+		o.hook("demo", id, ends[id], change)
+	}
+	o.start(nil)
+	want := map[string][]string{}
+	for _, a := range []struct {
+		key, rule string
+		severity  schema.Severity
+		to        []string
+	}{
+		{"cold", "sign", schema.Warning, nil},
+		{"cold", "export", schema.Warning, []string{"rules"}},
+		{"cold", "sign", schema.Critical, []string{"severities"}},
+		{"hot", "sign", schema.Warning, []string{"tags"}},
+		{"hot", "export", schema.Critical, []string{"rules", "severities", "tags", "all three"}},
+	} {
+		ids := o.raiseBy("demo", a.key, a.rule, a.severity, 1, time.Now())
+		for _, id := range append(a.to, "everything") {
+			want[id] = append(want[id], ids...)
+		}
+	}
+	for id, e := range ends {
+		o.await(id, func() error { return e.has(want[id]) })
 	}
 }
 
