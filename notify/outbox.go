@@ -157,12 +157,12 @@ func (o *outbox) apply(r *record) {
 	for _, d := range r.Deliveries {
 		o.put(*d)
 	}
-	for i := range r.Gather {
-		o.gather(&r.Gather[i])
-	}
-	if r.Flush != nil {
+	if r.Flush != nil { // before what the same record gathers: see regather
 		t := o.target(*r.Flush)
 		t.gathered, t.more, t.since = nil, 0, 0
+	}
+	for i := range r.Gather {
+		o.gather(&r.Gather[i])
 	}
 	if r.Hide != nil {
 		o.hide(r.Hide)
