@@ -46,7 +46,7 @@ func (q *Query) listEvents(c *fiber.Ctx) error {
 	}
 	j := q.begin(c, q.cfg.StatementTimeout)
 	defer j.end()
-	name, floor := q.spans.name(tenant.String(), p.values), schema.Millis(0)
+	name, floor := q.spans.name(tenant, p.values), schema.Millis(0)
 	if since, ok := p.time("since"); ok {
 		floor = since
 	}

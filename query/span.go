@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"keypulse/internal/auth"
 	"keypulse/schema"
 )
 
@@ -44,11 +45,11 @@ func newSpans() *spans { return &spans{seed: maphash.MakeSeed(), of: map[uint64]
 // of one shape, are about as dense.
 type listName struct{ exact, shape uint64 }
 
-func (s *spans) name(tenant string, values map[string]string) listName {
+func (s *spans) name(tenant auth.Tenant, values map[string]string) listName {
 	var exact, shape maphash.Hash
 	for _, h := range []*maphash.Hash{&exact, &shape} {
 		h.SetSeed(s.seed)
-		h.WriteString(tenant)
+		h.WriteString(tenant.String())
 	}
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		switch name {

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"keypulse/internal/auth/authtest"
 	"keypulse/schema"
 )
 
@@ -33,7 +34,7 @@ func TestSpansCoverEverythingOnce(t *testing.T) {
 		return statements
 	}
 	s := newSpans()
-	l := s.name("demo", map[string]string{"key_id": "a"})
+	l := s.name(authtest.Tenant(t, "demo"), map[string]string{"key_id": "a"})
 	if n := f(s, l, 0); n != lastSpans+1 {
 		t.Errorf("a list of which nothing is known takes %d statements, want %d", n, lastSpans+1)
 	}
@@ -57,10 +58,10 @@ func TestSpansCoverEverythingOnce(t *testing.T) {
 
 // TestSpansAreLearned wants a page like the one before to be one statement.
 func TestSpansAreLearned(t *testing.T) {
-	s := newSpans()
+	s, tenant := newSpans(), authtest.Tenant(t, "demo")
 	read := func(key string, ago time.Duration) (statements int) {
 		now := schema.MillisOf(noon)
-		_ = s.walk(s.name("demo", map[string]string{"key_id": key, "limit": "50"}), now, 0, func(from, _ *schema.Millis) (schema.Millis, bool, error) {
+		_ = s.walk(s.name(tenant, map[string]string{"key_id": key, "limit": "50"}), now, 0, func(from, _ *schema.Millis) (schema.Millis, bool, error) {
 			statements++
 			last := now - schema.Millis(ago.Milliseconds())
 			return last, from == nil || *from <= last, nil
@@ -78,7 +79,7 @@ func TestSpansAreLearned(t *testing.T) {
 		t.Errorf("the list of another key takes %d statements, want 1", n)
 	}
 	for range 2 * maxSpans {
-		s.learn(s.name("demo", map[string]string{"key_id": time.Now().String()}), time.Hour)
+		s.learn(s.name(tenant, map[string]string{"key_id": time.Now().String()}), time.Hour)
 	}
 	if len(s.of) > maxSpans+1 {
 		t.Errorf("%d spans are remembered, want at most %d", len(s.of), maxSpans+1)
