@@ -220,7 +220,12 @@ func fromBase64(v Value) Value {
 	return String(string(b))
 }
 
-func take(list, n Value) Value { return sliceOf(list, Int(0), n) }
+func take(list, n Value) Value {
+	if list.kind != KindList || n.kind != KindInt || n.int() < 0 {
+		return Value{}
+	}
+	return sliceOf(list, Int(0), n)
+}
 
 // membersOf lists the names or the values of an object in the order in which it was written.
 func membersOf(v Value, names bool) Value {
@@ -310,9 +315,10 @@ func appendFlat(flat []string, text string) []string {
 	return flat
 }
 
-// sorted orders numbers or strings; a list of anything else is nil.
+// sorted orders numbers or strings; a list of anything else is nil, and so is one in an order besides "asc" and "desc".
 func sorted(a []Value) Value {
-	if a[0].kind != KindList {
+	descending := len(a) == 2 && a[1].kind == KindString && a[1].str == "desc"
+	if a[0].kind != KindList || len(a) == 2 && !descending && (a[1].kind != KindString || a[1].str != "asc") {
 		return Value{}
 	}
 	type element struct {
@@ -334,7 +340,7 @@ func sorted(a []Value) Value {
 	for i := range list {
 		parts[i] = list[i].text
 	}
-	if len(a) == 2 && a[1].str == "desc" {
+	if descending {
 		slices.Reverse(parts)
 	}
 	return joined(parts)

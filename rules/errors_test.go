@@ -76,11 +76,20 @@ func TestCompileErrors(t *testing.T) {
 	refused(`count("1h", 5) > 1`, "1:13", `where must be a boolean, not a number`)
 	refused(`count("1h", count("1h") > 1) > 1`, "1:13", `count cannot be inside of an aggregate`)
 	refused(`sum("1h", rate("1h")) > 1`, "1:11", `rate cannot be inside of an aggregate`)
+	refused(`count("0s") > 1`, "1:7", `at least 1s and at most 30d`)
+	refused(`count("30d1ms") > 1`, "1:7", `at least 1s and at most 30d`)
+	refused(`first_seen("1h") && true`, "1:1", `first_seen is written first_seen(window, value)`)
+	refused(`since_last("1h", true) > 1`, "1:1", `since_last is written since_last(where)`)
+	refused(`since_last(since_last(true) > 1) > 1`, "1:12", `since_last cannot be inside of an aggregate`)
+	refused(`sum("1h", details.a, max("1h", details.a) > 1) > 1`, "1:22", `max cannot be inside of an aggregate`)
+	refused(`distinct("1h", nope) > 1`, "1:16", `has no field "nope"`)
 	refused(`max(1, 2) == 2`, "1:5", `the window of max must be a literal`)
 
 	// Literals that are checked while compiling.
 	refused(`hour("Mars/Olympus") == 1`, "1:6", `is not a time zone`)
 	refused(`hour("Local") == 1`, "1:6", `is not a time zone`)
+	refused(`weekday("") == 1`, "1:9", `is not a time zone`)
+	refused(`hour("UTC", "UTC") == 1`, "1:1", `takes at most 1 arguments`)
 	refused(`hour(actor) == 1`, "1:6", `must be a literal`)
 	refused(`cidr(source_ip, "10.0.0.0") `, "1:17", `is not a network`)
 	refused(`cidr(source_ip, actor)`, "1:17", `must be a literal`)
@@ -91,15 +100,27 @@ func TestCompileErrors(t *testing.T) {
 	refused(`1..3 == [1]`, "1:2", `ranges`)
 	refused(`now() == 1`, "1:1", `now() is not allowed in a rule`)
 	refused(`date("2026-01-01") == 1`, "1:1", `date() is not allowed`)
-	refused(`map(details.a, #) == []`, "1:1", `map() is not allowed`)
-	refused(`filter(details.a, # > 1) == []`, "1:1", `filter() is not allowed`)
-	refused(`all(details.a, {# > 1})`, "1:1", `all() is not allowed`)
-	refused(`reduce(details.a, #acc + #, 0) > 1`, "1:1", `reduce() is not allowed`)
+	for _, call := range []string{
+		`all(details.a, # > 1)`, `none(details.a, # > 1)`, `any(details.a, {# > 1})`, `one(details.a, # > 1)`, `filter(details.a, # > 1)`, `map(details.a, #)`,
+		`find(details.a, # > 1)`, `findIndex(details.a, # > 1)`, `findLast(details.a, # > 1)`, `findLastIndex(details.a, # > 1)`,
+		`groupBy(details.a, #)`, `sortBy(details.a, #)`, `reduce(details.a, #acc + #, 0)`,
+	} {
+		refused(call+` == nil`, "1:1", call[:strings.Index(call, "(")]+`() is not allowed in a rule: nested predicates`)
+	}
+	for _, call := range []string{
+		`replace("a", "", actor)`, `join(["a"])`, `toBase64("a")`, `duration("1h")`, `timezone("UTC")`, `toPairs(details)`, `fromPairs([])`,
+	} {
+		refused(call+` == nil`, "1:1", call[:strings.Index(call, "(")]+`() is not allowed in a rule`)
+	}
 	refused(`repeat("a", 100) == ""`, "1:1", `repeat() is not allowed`)
 	refused(`toJSON(details) == ""`, "1:1", `toJSON() is not allowed`)
 	refused(`fromJSON("1") == 1`, "1:1", `fromJSON() is not allowed`)
-	refused(`join(["a"]) == ""`, "1:1", `join() is not allowed`)
 	refused(`$env.actor == ""`, "1:1", `$env is not allowed`)
+	refused(`$env == nil`, "1:1", `$env is not allowed`)
+	refused(`# == 1`, "1:1", ``)
+	refused(`1 in 1..9`, "1:7", `ranges`)
+	refused(`"a" + details.s == ""`, "1:5", `strings cannot be joined`)
+	refused(`details.s + "a" == ""`, "1:11", `strings cannot be joined`)
 	refused(`let x = 1; x == 1`, "1:5", `variables`)
 	refused(`true; false`, "1:1", `one expression`)
 	refused(`b"a" == actor`, "1:1", `byte strings`)
@@ -140,6 +161,20 @@ func TestAttacks(t *testing.T) {
 	nested := strings.Repeat("1 < (", 60) + "1" + strings.Repeat(") < 1", 60)
 	attacks := map[string]string{
 		"doubling strings":         `reduce(1..31, #acc + #acc, "a") == ""`,
+		"doubling without reduce":  `let a = actor + actor; let b = a + a; b + b == ""`,
+		"a loop of map":            `len(map(1..1000000000, #)) > 1`,
+		"a loop of filter":         `len(filter(1..1000000000, true)) > 1`,
+		"a loop of count":          `count(1..1000000000, true) > 1`,
+		"a loop of sum":            `sum(1..1000000000, #) > 1`,
+		"a predicate over details": `count(details.x, any(details.x, any(details.x, true))) > 1`,
+		"a member of the machine":  `::reduce(1..1000000, #acc + #, 0) > 1`,
+		"65 levels of brackets":    strings.Repeat("(", MaxBrackets+1) + "true" + strings.Repeat(")", MaxBrackets+1),
+		"4 KiB and a byte":         `true` + strings.Repeat(" ", MaxExpression-3),
+		"a megabyte of text":       `actor == "` + strings.Repeat("a", 1<<20) + `"`,
+		"a megabyte of minus":      strings.Repeat("-", 1<<20) + "1 == 1",
+		"a pattern of 257 bytes":   `actor matches "` + strings.Repeat("a", MaxPattern+1) + `"`,
+		"a replacement":            `replace(details.x, "", details.y) == ""`,
+		"a join":                   `join(split(details.x, ""), details.y) == ""`,
 		"a megabyte of brackets":   strings.Repeat("(", 1<<20),
 		"4 KiB of brackets":        strings.Repeat("(", 4<<10),
 		"other brackets":           strings.Repeat("[", 2<<10) + strings.Repeat("]", 2<<10),
@@ -201,6 +236,9 @@ func TestDepthIsBounded(t *testing.T) {
 		"not":       strings.Repeat("not ", 1000) + "true",
 		"power":     strings.Repeat("1 ** ", 700) + "1 == 1",
 		"ternaries": strings.Repeat("false ? true : ", 250) + "true",
+		"pattern":   `not (actor matches "` + strings.Repeat("a", MaxPattern) + `")`,
+		"4 KiB":     strings.Repeat(" ", MaxExpression-4) + "true",
+		"pipes":     "1" + strings.Repeat(" | abs()", 400) + " == 1",
 		"strings":   `actor != "` + strings.Repeat("(", 1000) + `" // ` + strings.Repeat("(", 1000),
 	} {
 		t.Run(name, func(t *testing.T) {

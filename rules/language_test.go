@@ -28,6 +28,7 @@ func TestConditions(t *testing.T) {
 	yes(`created_at == "2026-04-05T12:34:00.123Z" && created_at < "2026-05"`)
 	yes(`severity != "critical" && "warning" == severity`)
 	yes(`len(details) == 18`)
+	yes(`details.n == 7 && details["n"] == 7 && severity not in ["nominal", "critical"]`)
 
 	// nil: a comparison with it is false, but for ==/!= nil and in.
 	no(`details.missing > 10000`)
@@ -53,6 +54,13 @@ func TestConditions(t *testing.T) {
 	yes(`!details.missing`)
 	no(`details.missing contains "a"`)
 	no(`details.missing matches "a"`)
+	yes(`(nil == nil) && !(nil != nil) && !(nil < 1) && !(1 > nil) && !(details.missing < details.missing)`)
+	yes(`details.missing - 1 == nil && details.missing / 2 == nil && details.missing % 2 == nil && details.missing ** 2 == nil && +details.missing == nil`)
+	yes(`nil in [nil] && nil not in [1] && details.missing not in details.absent && !("n" in details.missing)`)
+	yes(`details.missing not contains "a" && details.missing not startsWith "a" && details.missing not endsWith "a" && details.missing not matches "a"`)
+	yes(`(details.missing || true) && !(details.missing ? true : false) && (details.missing ?? details.absent ?? 3) == 3`)
+	yes(`details.missing[0] == nil && details.missing[0:1] == nil && [details.missing] == [nil] && first_seen("1h", details.missing) == false`)
+	no(`count("1h", details.missing > 1) > 0 || sum("1h", details.missing) != 0 || distinct("1h", details.missing) != 0`)
 	yes(`len(details.missing) == nil && lower(details.missing) == nil && type(details.missing) == "nil"`)
 
 	// Types that do not compare.
@@ -63,6 +71,8 @@ func TestConditions(t *testing.T) {
 	no(`details.tags > 1`)
 	no(`details.name < 5 || details.name >= 5`)
 	yes(`details.ok == true && details.off != true`)
+	no(`"a" == true || 1 == true || details.tags == "a" || details.a == details.tags || details.a != details.tags || details.name >= details.n`)
+	yes(`details.n not contains "7" && !(details.n contains "7") && !(details.tags startsWith "a") && !(details.ok matches "true")`)
 	no(`details.n && true`)
 
 	// Numbers compare as numbers.
@@ -73,6 +83,7 @@ func TestConditions(t *testing.T) {
 	yes(`details.big2 == 9007199254740992.0 && details.big > 9007199254740992.0`)
 	yes(`1 < details.n < 8`)
 	no(`1 < details.n < 7`)
+	yes(`details.one % 2 == 1 && details.exp % 2 == 1 && details.tags[details.one] == "b" && type(details.one) == type(details.exp)`)
 	yes(`details.neg == -3 && details.neg < details.zero`)
 
 	// Arithmetic: no failure, no silent overflow, no infinity.
@@ -80,7 +91,7 @@ func TestConditions(t *testing.T) {
 	yes(`details.n / details.zero == nil && details.n % details.zero == nil && 0 / 0 == nil && 1e308 * 10 == nil`)
 	yes(`9223372036854775807 + 1 > 9223372036854775807`)
 	yes(`9223372036854775807 * 2 > 9223372036854775807 && -9223372036854775807 - 2 < -9223372036854775807`)
-	yes(`details.n + details.name == nil && 5.5 % 2 == nil`)
+	yes(`details.n + details.name == nil && 5.5 % 2 == nil && details.name + details.name == nil && -details.name == nil && details.ok + 1 == nil`)
 	yes(`(details.n > 5 ? 1 : "x") == 1 && (if details.n > 9 { 1 } else { 2 }) == 2`)
 
 	// Paths.
@@ -112,6 +123,12 @@ func TestConditions(t *testing.T) {
 	yes(`trim("  a ") == "a" && trim("xax", "x") == "a" && trimPrefix("key-1", "key-") == "1" && split("a,b", ",") == ["a", "b"]`)
 	yes(`first(details.tags) == "a" && last(details.tags) == 3 && get(details, "n") == 7 && get(details.tags, 1) == "b"`)
 	yes(`sort([3, 1, 2]) == [1, 2, 3] && sort([1, 2], "desc") == [2, 1] && reverse([1, 2]) == [2, 1] && uniq([1, 1.0, 2]) == [1, 2]`)
+	yes(`take([1, 2], -1) == nil && take(details.name, 1) == nil && take([1, 2], 9) == [1, 2] && sort([2, 1], "down") == nil && sort([2, 1], "asc") == [1, 2]`)
+	yes(`mean([]) == nil && median(details.none) == nil && mean(["a"]) == nil && sort(["b", 1]) == nil && sort([true, false]) == nil`)
+	yes(`fromBase64("?") == nil && int(details.tags) == nil && abs(details.name) == nil && first(details.none) == nil && last(details.name) == nil && get(details, 1) == nil`)
+	yes(`string(1e21) == "1e+21" && string(1000000.0) == "1000000" && string(true) == "true" && type(details.a) == "map" && bitand(1.5, 1) == nil`)
+	yes(`trimSuffix("key-1", "-1") == "key" && splitAfter("a,b", ",") == ["a,", "b"] && split("a,b,c", ",", 2) == ["a", "b,c"] && values(details.a.b.c[1]) == [42]`)
+	yes(`bitnand(6, 3) == 4 && bitshr(-8, 1) == -4 && bitushr(-1, 63) == 1 && bitshr(1, -1) == nil`)
 	yes(`mean([1, 2, 3]) == 2 && median(1, 2, 9) == 2 && flatten([1, [2, [3]]]) == [1, 2, 3] && concat([1], [2]) == [1, 2]`)
 	yes(`keys(details.a) == ["b"] && take([1, 2, 3], 2) == [1, 2] && [1, 2, 3][1:] == [2, 3] && "hello"[1:3] == "el"`)
 	yes(`indexOf("hello", "l") == 2 && lastIndexOf("hello", "l") == 3 && hasPrefix("ab", "a") && fromBase64("YQ==") == "a"`)
