@@ -85,13 +85,29 @@ const timeout = 20 * time.Second
 func Send(ctx context.Context, cfg Config, m Message) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	client, err := connect(ctx, cfg)
+	conn, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "tcp", cfg.Address)
 	if err != nil {
 		return fmt.Errorf("reach mail server %s: %w", cfg.Address, err)
 	}
-	defer client.Close()
-	stop := context.AfterFunc(ctx, func() { _ = client.Close() })
+	defer conn.Close()
+	// The client sets deadlines of its own, of minutes, from the greeting on.
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
+	if err := send(conn, cfg, m); err != nil {
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
+		return fmt.Errorf("send mail: %w", err)
+	}
+	return nil
+}
+
+func send(conn net.Conn, cfg Config, m Message) error {
+	client, err := greet(conn, cfg)
+	if err != nil {
+		return fmt.Errorf("greet mail server: %w", err) // its address is in no answer to a tenant
+	}
+	defer client.Close()
 	if cfg.User != "" {
 		if err := client.Auth(sasl.NewPlainClient("", cfg.User, cfg.Password)); err != nil {
 			return fmt.Errorf("log in to mail server: %w", err)
@@ -102,13 +118,14 @@ func Send(ctx context.Context, cfg Config, m Message) error {
 		return fmt.Errorf("parse sender: %w", err)
 	}
 	if err := client.SendMail(from.Address, m.To, bytes.NewReader(m.bytes(from, time.Now()))); err != nil {
-		return fmt.Errorf("send mail: %w", err)
+		return err
 	}
 	_ = client.Quit() // the mail is the server's already
 	return nil
 }
 
-func connect(ctx context.Context, cfg Config) (*smtp.Client, error) {
+// greet begins to speak over a connection, encrypted as it is wanted.
+func greet(conn net.Conn, cfg Config) (*smtp.Client, error) {
 	host, _, err := net.SplitHostPort(cfg.Address)
 	if err != nil {
 		return nil, err
@@ -117,24 +134,13 @@ func connect(ctx context.Context, cfg Config) (*smtp.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "tcp", cfg.Address)
-	if err != nil {
-		return nil, err
-	}
-	if deadline, ok := ctx.Deadline(); ok {
-		_ = conn.SetDeadline(deadline)
-	}
 	switch cfg.TLS {
 	case NoTLS:
 		return smtp.NewClient(conn), nil
 	case ImplicitTLS:
 		return smtp.NewClient(tls.Client(conn, secure)), nil
 	}
-	client, err := smtp.NewClientStartTLS(conn, secure)
-	if err != nil {
-		conn.Close()
-	}
-	return client, err
+	return smtp.NewClientStartTLS(conn, secure)
 }
 
 func (c Config) tls(host string) (*tls.Config, error) {
