@@ -4,7 +4,6 @@ import (
 	"net/netip"
 	"sort"
 	"time"
-	_ "time/tzdata" // the zones are the binary's own, the same on every machine
 
 	"github.com/expr-lang/expr/ast"
 )
@@ -93,8 +92,7 @@ func (c *compiler) clock(n *ast.CallNode) compiled {
 			return c.fail(n.Arguments[0], "the time zone of %s must be a literal", name)
 		}
 		var err error
-		// "Local" is the machine's zone, which is not a function of the log.
-		if zone, err = time.LoadLocation(literal.Value); err != nil || literal.Value == "Local" || literal.Value == "" {
+		if zone, err = zoneNamed(literal.Value); err != nil {
 			return c.fail(literal, "%q is not a time zone such as \"UTC\" or \"Europe/Berlin\"", literal.Value)
 		}
 	}

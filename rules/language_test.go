@@ -112,6 +112,7 @@ func TestConditions(t *testing.T) {
 
 	// Time and addresses.
 	yes(`hour() == 12 && hour("UTC") == 12 && hour("Europe/Berlin") == 14 && weekday() == 0`)
+	yes(`hour("Etc/UTC") == 12 && hour("EST") == 7 && hour("America/New_York") == 8 && hour("Asia/Kolkata") == 18 && hour("US/Pacific") == 5`)
 	yes(`weekday("Pacific/Auckland") == 1 && hour("Pacific/Auckland") == 0`)
 	yes(`cidr(source_ip, "10.0.0.0/8") && !cidr(source_ip, "10.2.0.0/16") && cidr(source_ip, "::ffff:10.0.0.0/104")`)
 	no(`cidr(actor, "0.0.0.0/0") || cidr(details.n, "0.0.0.0/0") || cidr(key_id, "::/0") || cidr(details.missing, "::/0")`)
