@@ -55,7 +55,7 @@ func TestHelp(t *testing.T) {
 	f("", []string{"usage: keypulse COMMAND", "up", "version"}, nil)
 	f("up", []string{"usage: keypulse up [FLAG…]", "--data folder", "--listen", "--kafka-listen", "--clickhouse-lib", "--fsync"}, nil)
 	f("sink", []string{"--listen", "--kafka-brokers", "--clickhouse-dsn"}, []string{"--fsync", "--clickhouse-lib", "--secret-file"})
-	f("apikey", []string{"usage: keypulse apikey create", "apikey revoke ID"}, nil)
+	f("apikey", []string{"usage: keypulse apikey create", "apikey revoke [--json] ID"}, nil)
 	f("apikey create", []string{"--expires", "--tenant", "--secret-file", "--kafka-listen"}, []string{"--partitions", "--clickhouse", "--listen"})
 	f("rules", []string{"usage: keypulse rules apply", "rules show"}, nil)
 	f("rules check", []string{"usage: keypulse rules check [FLAG…] FILE…"}, []string{"--"})
