@@ -93,11 +93,7 @@ func (b *Book) read(ctx context.Context) error {
 func (b *Book) apply(records []broker.Record, next int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	now := schema.MillisOf(b.cfg.Now())
-	for len(b.order) > 0 && b.order[0].Ends <= now {
-		delete(b.used, b.order[0].Ticket)
-		b.order = b.order[1:]
-	}
+	now := b.forget()
 	for i := range records {
 		r, err := schema.DecodeControl[schema.TicketRecord](records[i].Value)
 		if err != nil {
@@ -114,6 +110,16 @@ func (b *Book) apply(records []broker.Record, next int64) {
 		close(b.grown)
 		b.grown = make(chan struct{})
 	}
+}
+
+// forget drops the tickets that have ended by now, which it returns.
+func (b *Book) forget() schema.Millis {
+	now := schema.MillisOf(b.cfg.Now())
+	for len(b.order) > 0 && b.order[0].Ends <= now {
+		delete(b.used, b.order[0].Ticket)
+		b.order = b.order[1:]
+	}
+	return now
 }
 
 // Use uses a ticket. It returns [auth.ErrTicketUsed] when it was used before, by whomever; after any other error it may be used or not.
@@ -149,6 +155,7 @@ func (b *Book) Use(ctx context.Context, t auth.Ticket) error {
 func (b *Book) look(nonce string) (by string, count int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.forget() // while the book is full nobody writes, so no record comes that would have it forget
 	return b.used[nonce], len(b.used)
 }
 
