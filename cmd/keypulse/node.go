@@ -285,7 +285,7 @@ func (n *node) loadSecret() (*auth.Secret, error) {
 // newServer makes the HTTP server. Without keys it serves only /healthz, /readyz and /metrics.
 func (n *node) newServer() {
 	cfg := httpapi.Config{Log: n.log.Named("http"), AccessLevel: zap.DebugLevel, Public: []string{"/api/stats"}, Refuse: n.refuse, Registry: n.registry}
-	cfg.Sessions, cfg.UseTicket = n.keys != nil, n.useTicket
+	cfg.Sessions, cfg.UseTicket, cfg.Proxies = n.keys != nil, n.useTicket, n.proxies()
 	if n.pages {
 		cfg.Dashboard = dashboard.Files()
 	}

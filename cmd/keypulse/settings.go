@@ -172,7 +172,7 @@ func (s *settings) notifyFlags(fs *flag.FlagSet) {
 func (s *settings) signupFlags(fs *flag.FlagSet) {
 	fs.BoolVar(&s.Signup, "signup", false, "let companies make their own tenants at /signup; needs a mail server and --public-url")
 	fs.StringVar(&s.PublicURL, "public-url", "", "`URL` at which browsers find this installation, such as https://keypulse.example.com")
-	fs.StringVar(&s.ProxyNetworks, "proxy-networks", "", "`networks` of the proxies in front, whose X-Forwarded-For is believed where sign-ups are limited")
+	fs.StringVar(&s.ProxyNetworks, "proxy-networks", "", "`networks` of the proxies in front, whose X-Forwarded-For is believed where sign-ins and sign-ups are limited")
 }
 
 func (s *settings) limitFlags(fs *flag.FlagSet) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"net/netip"
 	"time"
 
 	"keypulse/internal/signup"
@@ -19,9 +20,8 @@ func (n *node) addSignup() {
 		n.fail(err)
 		return
 	}
-	proxies, _ := notify.ParseNetworks(n.settings.ProxyNetworks) // finish has seen that they can be parsed
 	s := signup.New(signup.Config{
-		Secret: n.secret, Keys: n.keys, Mail: n.settings.mail(), PublicURL: n.settings.PublicURL, Proxies: proxies,
+		Secret: n.secret, Keys: n.keys, Mail: n.settings.mail(), PublicURL: n.settings.PublicURL, Proxies: n.proxies(),
 		AppendSignup: n.appendSignup, AppendKey: n.appendAPIKey,
 		Audit: func(ctx context.Context, r schema.AuditRecord) error { return appendAudit(ctx, n.client, r) },
 		Log:   n.log.Named("signup"), Now: time.Now,
@@ -29,6 +29,12 @@ func (n *node) addSignup() {
 	n.server.Registry().MustRegister(s.Metrics()...)
 	n.start("sign-up mails", s.Run)
 	s.Register(n.server.App())
+}
+
+// proxies are those in front, whose X-Forwarded-For is believed.
+func (n *node) proxies() []netip.Prefix {
+	all, _ := notify.ParseNetworks(n.settings.ProxyNetworks) // finish has seen that they can be parsed
+	return all
 }
 
 func (n *node) appendSignup(ctx context.Context, r schema.SignupRecord) (int64, error) {

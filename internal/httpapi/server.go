@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/netip"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -36,6 +37,8 @@ type Config struct {
 	Public []string
 	// Sessions lets browsers sign in at [SessionPath], and takes their cookie where a request has no Authorization header.
 	Sessions bool
+	// Proxies are those in front, whose X-Forwarded-For is believed where tries to sign in are counted: see [ClientAddr].
+	Proxies []netip.Prefix
 	// Dashboard are the files of the page at /: those of package dashboard. Without it there is nothing at /.
 	Dashboard fs.FS
 	// UseTicket uses a ticket of the stream, which opens [StreamPath] once; it fails with [auth.ErrTicketUsed] where it was used

@@ -91,7 +91,7 @@ func (s *Server) signIn(c *fiber.Ctx) error {
 	}
 	a := s.cfg.Auth
 	now := a.now()
-	if d := s.signIns.Take(signInAddress(c.Context()), signInLimit, 1, now); !d.Allowed {
+	if d := s.signIns.Take(signInAddress(ClientAddr(c.Context(), s.cfg.Proxies)), signInLimit, 1, now); !d.Allowed {
 		after := strconv.Itoa(d.RetryAfter)
 		return &Error{
 			Status: fiber.StatusTooManyRequests, Code: CodeRateLimited,
@@ -121,12 +121,7 @@ func (s *Server) signIn(c *fiber.Ctx) error {
 }
 
 // signInAddress is what counts as one sender: an address, of IPv6 its network of 64 bits, which one host has for itself.
-func signInAddress(fctx *fasthttp.RequestCtx) string {
-	addr, ok := netip.AddrFromSlice(fctx.RemoteIP())
-	if !ok {
-		return ""
-	}
-	addr = addr.Unmap()
+func signInAddress(addr netip.Addr) string {
 	if addr.Is6() {
 		if network, err := addr.Prefix(64); err == nil {
 			return network.String()

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -154,6 +155,21 @@ func TestSignInIsLimited(t *testing.T) {
 	ts.now = func() time.Time { return noon.Add(time.Minute) }
 	if _, r := ts.signIn(ts.keys.full); r.StatusCode != 201 {
 		t.Errorf("a minute later: %d", r.StatusCode)
+	}
+}
+
+// TestSignInBehindAProxy has one client use up its tries: the proxy's others have theirs.
+func TestSignInBehindAProxy(t *testing.T) {
+	ts := start(t, func(cfg *Config) {
+		cfg.Sessions, cfg.Proxies = true, []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	}, errorRoutes)
+	for range signInLimit + 1 {
+		_, _ = ts.signIn(ts.keys.unknown, "X-Forwarded-For: 192.0.2.1")
+	}
+	for address, status := range map[string]int{"192.0.2.1": 429, "192.0.2.2": 201} {
+		if _, r := ts.signIn(ts.keys.full, "X-Forwarded-For: "+address); r.StatusCode != status {
+			t.Errorf("%s: %d", address, r.StatusCode)
+		}
 	}
 }
 

@@ -8,9 +8,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"html/template"
-	"net/netip"
 	"net/url"
-	"slices"
 	"strings"
 	"unicode"
 
@@ -118,7 +116,7 @@ func (s *Signup) takeForm(c *fiber.Ctx) error {
 	if f.Problem != "" {
 		return show(c, fiber.StatusBadRequest, f)
 	}
-	if !s.networks.take(network(s.client(c)), s.cfg.Now()) {
+	if !s.networks.take(network(httpapi.ClientAddr(c.Context(), s.cfg.Proxies)), s.cfg.Now()) {
 		c.Set(fiber.HeaderRetryAfter, "3600")
 		f.Problem = "Too many requests from your network. Please try again in an hour."
 		return show(c, fiber.StatusTooManyRequests, f)
@@ -130,28 +128,6 @@ func (s *Signup) takeForm(c *fiber.Ctx) error {
 		return err
 	}
 	return show(c, fiber.StatusOK, shown{Part: "sent", Address: address})
-}
-
-// client is the address that a request comes from: behind a proxy that is believed, what the proxy says.
-func (s *Signup) client(c *fiber.Ctx) netip.Addr {
-	at, err := netip.ParseAddrPort(c.Context().RemoteAddr().String())
-	if err != nil {
-		return netip.Addr{}
-	}
-	addr := at.Addr().Unmap()
-	hops := strings.Split(c.Get(fiber.HeaderXForwardedFor), ",")
-	for i := len(hops) - 1; i >= 0 && s.isProxy(addr); i-- {
-		next, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
-		if err != nil {
-			break
-		}
-		addr = next.Unmap()
-	}
-	return addr
-}
-
-func (s *Signup) isProxy(addr netip.Addr) bool {
-	return slices.ContainsFunc(s.cfg.Proxies, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
 // showConfirm is where the mail's link leads. It changes nothing: programs that look at links in mails must not use them up.
