@@ -130,6 +130,7 @@ func TestRuleLife(t *testing.T) {
 	} {
 		a.refuse("demo", http.MethodPut, path, bad, 400)
 	}
+	version(string(a.get("demo", path)), 3) // which goes on
 	if body := a.want(204, "demo", http.MethodDelete, path, ""); body != "" {
 		t.Errorf("got %q with 204", body)
 	}
@@ -147,6 +148,8 @@ func TestRuleErrorsHavePlaces(t *testing.T) {
 	for _, path := range []string{"/api/rules", "/api/rules/validate"} {
 		a.refuse("demo", http.MethodPost, path, bad, 400, `"errors":[{"field":"when","line":2,"column":3,`, `"message":`, `event_type`,
 			`"snippet":" |   event_typ == \"export\"\n | ..^"`)
+		a.refuse("demo", http.MethodPost, path, `{"id": "r", "name": "R", "severity": "warning", "when": "true", "message": "of {{ actr }}"}`, 400,
+			`"errors":[{"field":"message","line":1,"column":7,`, `\"actor\"`, `"snippet":" | of {{ actr }}\n | ......^"`)
 		a.refuse("demo", http.MethodPost, path, `{"id": "r", "naem": "R"}`, 400, `"field":"naem"`, `\"name\"`)
 		a.refuse("demo", http.MethodPost, path, `{`, 400, "malformed_json")
 		a.refuse("demo", http.MethodPost, path+"?x=1", exportBurst, 400, "invalid_parameter")

@@ -3,6 +3,7 @@ package rules
 import (
 	"encoding/json"
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -84,6 +85,14 @@ func TestParseJSONRefuses(t *testing.T) {
 	f(`{`+good+`, "enabled": "yes"}`, "enabled", `true or false`)
 	f(`{`+good+`, "mode": "dark"}`, "mode", `live or shadow`)
 	f(`{`+good+`, "message": "`+strings.Repeat("é", 1001)+`"}`, "message", `1000 characters`)
+	f(`{`+good+`, "score": -1}`, "score", `0 to 100`)
+	f(`{`+good+`, "dedup": "400d1ms"}`, "dedup", `from 0s to 400d`)
+	f(`{`+good+`, "mode": "Live"}`, "mode", `live or shadow`)
+	f(`{"id": "`+strings.Repeat("a", 65)+`", "name": "n", "when": "true", "severity": "warning"}`, "id", `1 to 64`)
+	f(`{"id": "", "name": "n", "when": "true", "severity": "warning"}`, "id", `1 to 64`)
+	f(`{"id": "a_b", "name": "n", "when": "true", "severity": "warning"}`, "id", `a-z`)
+	f(`{"id": "a", "name": "`+strings.Repeat("é", 201)+`", "when": "true", "severity": "warning"}`, "name", `1 to 200`)
+	f(`{"id": "a", "name": "n", "when": "true", "severity": "Warning"}`, "severity", `nominal, warning or critical`)
 	f(`{"id": "A", "name": "n", "when": "true", "severity": "warning"}`, "id", `a-z`)
 	f(`{"id": "a", "name": "n", "when": "true", "severity": "warn"}`, "severity", `nominal, warning or critical`)
 	f(`{"id": "a", "name": "n", "when": "true"}`, "severity", `nominal, warning or critical`)
@@ -95,6 +104,24 @@ func TestParseJSONRefuses(t *testing.T) {
 	f(`{`+good+`} 1`, "", `more after`)
 	f(``, "", `ends too early`)
 	f("{\"id\": \"\xff\"}", "", `UTF-8`)
+}
+
+// TestLargestRule has every field at its limit.
+func TestLargestRule(t *testing.T) {
+	r := ruleWhen(strings.Repeat("z-9", 21)+"a", strings.Repeat(" ", MaxExpression-4)+"true")
+	r.Name, r.Message, r.Score, r.Dedup = strings.Repeat("é", MaxName), strings.Repeat("é", MaxMessage), MaxScore, MaxDedup
+	text, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := ParseJSON(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustCompile(t, again)
+	if !reflect.DeepEqual(again, r) {
+		t.Errorf("read again: %+v", again)
+	}
 }
 
 func TestParseYAML(t *testing.T) {

@@ -154,6 +154,34 @@ func TestAbsentDetails(t *testing.T) {
 	}
 }
 
+// TestAggregatesSeeTheEvent looks at what an aggregate is given of an event: an absent source_ip or actor is nil as a value alone.
+func TestAggregatesSeeTheEvent(t *testing.T) {
+	f := func(aggregate string, matches bool, value string) {
+		t.Helper()
+		set := NewSet([]*Program{mustCompile(t, ruleWhen("r", aggregate+" != nil"))})
+		e := event()
+		e.SourceIP, e.EventID = "", ""
+		values := NewScope(nil).Begin(set, e)
+		if got := set.Matches(0, values); got != matches {
+			t.Errorf("%s matches: %v", aggregate, got)
+		}
+		if got := set.ValueOf(0, values); string(got.AppendJSON(nil)) != value {
+			t.Errorf("%s has the value %s, want %s", aggregate, got.AppendJSON(nil), value)
+		}
+	}
+	f(`distinct("1h", source_ip)`, true, `null`)
+	f(`first_seen("1h", actor, actor == "" && source_ip == "")`, true, `null`)
+	f(`distinct("1h", lower(actor))`, true, `null`)
+	f(`distinct("1h", actor ?? key_id)`, true, `"key-1"`)
+	f(`distinct("1h", [actor, event_type])`, true, `[null,"export"]`)
+	f(`distinct("1h", event_id)`, true, `""`)
+	f(`sum("1h", details.missing, details.n > 8)`, false, `null`)
+	f(`sum("1h", details.n * 2, details.missing > 8 || details.n in [7.0])`, true, `14`)
+	f(`max("1h", details.name, not details.missing)`, true, `"Bob \"B\" é"`)
+	f(`avg("1h", details.n / details.zero, cidr(source_ip, "0.0.0.0/0"))`, false, `null`)
+	f(`since_last(hour() == 12)`, true, `null`)
+}
+
 func TestMessage(t *testing.T) {
 	r := ruleWhen("r", `true`)
 	r.Message = `{{key_id}} / {{ details.amount_usd }} / {{details.missing}} / {{details.name}} {{details.tags}} {{ {"a": {"b": 1}} }} {{count("10m", event_type == "export")}} }} {`
