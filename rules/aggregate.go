@@ -148,7 +148,7 @@ func (c *compiler) aggregate(n *ast.CallNode, call Call) compiled {
 			c.spend(n, "the value of "+shape.name+"()", nsHashes+nsHash*value.size.text+nsCanonical*value.size.json)
 		}
 	}
-	c.meter.total += nsAggregate
+	c.spend(n, shape.name+"()", nsAggregate)
 	if *c.nodes > maxNodes {
 		return c.fail(n, "the expression is too complex")
 	}

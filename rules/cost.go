@@ -62,10 +62,12 @@ const quoting = 6
 
 // meter adds up what a rule takes.
 type meter struct {
-	total  float64 // ns
-	costly struct {
-		Error
-		ns float64
+	total  float64  // ns
+	costly struct { // what takes the most
+		ns   float64
+		what string
+		c    *compiler
+		at   int // of the expression, in characters
 	}
 }
 
@@ -75,8 +77,8 @@ func (m *meter) time() time.Duration { return time.Duration(m.total) }
 func (c *compiler) spend(n ast.Node, what string, ns float64) {
 	c.meter.total += ns
 	if ns > c.meter.costly.ns {
-		c.meter.costly.ns = ns
-		c.meter.costly.Error = c.errorAt(n.Location().From, what)
+		most := &c.meter.costly
+		most.ns, most.what, most.c, most.at = ns, what, c, n.Location().From
 	}
 }
 
@@ -85,10 +87,9 @@ func (m *meter) tooCostly() (Error, bool) {
 	if m.total <= float64(MaxTime) {
 		return Error{}, false
 	}
-	e := m.costly.Error
-	e.Message = fmt.Sprintf("the rule may take %v for one event, at most %v is allowed: %s takes the most, %v; "+
-		"shorten what it reads, as details.note[:256] does, or leave something out", rough(m.total), MaxTime, e.Message, rough(m.costly.ns))
-	return e, true
+	most := &m.costly
+	return most.c.errorAt(most.at, fmt.Sprintf("the rule may take %v for one event, at most %v is allowed: %s takes the most, %v; "+
+		"shorten what it reads, as details.note[:256] does, or leave something out", rough(m.total), MaxTime, most.what, rough(most.ns))), true
 }
 
 // rough is a time with two or three digits.
@@ -218,10 +219,14 @@ func (c *compiler) spendBuiltin(n ast.Node, name string, args []compiled) size {
 }
 
 func roughBytes(n float64) string {
-	if n < 1<<10 {
+	switch {
+	case n < 1<<10:
 		return fmt.Sprintf("%.0f bytes", n)
+	case n < 1<<30:
+		return fmt.Sprintf("%.0f KiB", n/(1<<10))
+	default:
+		return "gigabytes"
 	}
-	return fmt.Sprintf("%.0f KiB", n/(1<<10))
 }
 
 // spendPath adds what looking for a path of details takes, the first time that an expression names it.

@@ -202,6 +202,7 @@ func TestAttacks(t *testing.T) {
 		"sixty comparisons":        `true` + strings.Repeat(` && details.x == details.y`, 60),
 		"a list of lists":          `uniq(concat(details.x` + strings.Repeat(`, details.x`, 7) + `)) == nil`,
 		"growing texts":            strings.Repeat("upper(", 50) + `details.x` + strings.Repeat(")", 50) + ` == ""`,
+		"texts that grow in pipes": `details.x` + strings.Repeat("|upper()", 500) + ` == ""`,
 		"three hundred members":    `true` + manyTerms(` || details.a%d == 1`, 250),
 		"a pattern over details":   `details.x matches "(a?){50}b"`,
 		"many patterns":            `true` + strings.Repeat(` && details.x matches "[0-9]+x"`, 100),
