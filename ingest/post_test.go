@@ -226,7 +226,7 @@ func TestFullProducerRefuses(t *testing.T) {
 	}
 }
 
-func hasty(cfg *Config) { cfg.Producer.Timeout = 300 * time.Millisecond }
+func hasty(cfg *Config) { cfg.Producer.Timeout = 2 * time.Second }
 
 // TestUnknownOutcome: the log has the events, but never says so.
 func TestUnknownOutcome(t *testing.T) {
