@@ -277,7 +277,7 @@ func (b *bulk) send() error {
 		status = fiber.StatusAccepted
 	}
 	if b.worst != nil {
-		httpapi.Hold(b.c, b.worst)
+		httpapi.Failed(b.c, b.worst)
 		status = b.worst.Status
 		for _, h := range b.worst.Headers {
 			b.c.Response().Header.SetCanonical([]byte(h.Name), []byte(h.Value))

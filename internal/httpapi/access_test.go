@@ -128,3 +128,19 @@ func TestAlternatives(t *testing.T) {
 	f("a or b", "a", "b")
 	f("nominal, warning or critical", "nominal", "warning", "critical")
 }
+
+// TestAHandlersOwnFailureIsLogged has a handler write a failure itself, as bulk does.
+func TestAHandlersOwnFailureIsLogged(t *testing.T) {
+	ts := start(t, nil, func(app *fiber.App) {
+		app.Get("/api/own", func(c *fiber.Ctx) error {
+			e := Unavailable(CodeUnavailable, "The log does not answer.", 1)
+			e.Cause = errors.New("disk on fire")
+			Failed(c, e)
+			return Raw(c, e.Status, e.appendJSON(nil, RequestID(c)))
+		})
+	})
+	ts.get("/api/own", "")
+	if got := ts.lines(1); got[0] != "error request disk on fire" {
+		t.Errorf("got %q", got)
+	}
+}

@@ -129,8 +129,12 @@ func (s *Server) fiberError(c *fiber.Ctx, err error) error {
 	return nil
 }
 
-// Hold holds back a failure of overload that a handler writes itself: see [Config].
-func Hold(c *fiber.Ctx, e *Error) { requestOf(c.Context()).holdBack(c.Context(), e) }
+// Failed notes, for the log, a failure that a handler writes itself, and holds it back where it is one of overload: see [Config].
+func Failed(c *fiber.Ctx, e *Error) {
+	r := requestOf(c.Context())
+	r.failure = e
+	r.holdBack(c.Context(), e)
+}
 
 func (r *request) holdBack(fctx *fasthttp.RequestCtx, e *Error) {
 	if e.Code != CodeOverloaded {
