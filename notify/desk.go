@@ -19,14 +19,16 @@ const (
 	MaxDigest     = 3600
 )
 
+// MaxPending messages of a webhook wait to be sent. Beyond them alerts are gathered, and told when there is room; tests are
+// dropped.
+const MaxPending = 100
+
 // SilencesKept is how long a silence that has ended is shown.
 const SilencesKept = 90 * 24 * time.Hour
 
 const (
 	// burstWindow is the time in which Burst messages about one alert each may be made.
 	burstWindow = time.Minute
-	// maxPending messages of a webhook wait to be sent. Beyond them alerts are gathered, and told when there is room.
-	maxPending = 100
 	// clocks is by how much an alert may seem older than the webhook that is to tell it: they are two nodes' clocks.
 	clocks = 10 * time.Second
 )
@@ -115,7 +117,7 @@ func (d *desk) silenced(tenant schema.Tenant, a *summary, tags []string) (id str
 // single reports whether the next alert for a webhook has a message of its own.
 func (d *desk) single(r ref, w *schema.WebhookRecord, now time.Time) bool {
 	t := d.box.target(r)
-	if t.since != 0 || t.pending >= maxPending {
+	if t.since != 0 || t.pending >= MaxPending {
 		return false
 	}
 	recent := 0
@@ -149,7 +151,7 @@ func (d *desk) test(n *schema.NoticeRecord, now time.Time) record {
 	at := schema.MillisOf(now)
 	data := mustMarshal(map[string]string{"webhook_id": n.WebhookID, "by": n.By})
 	x := message(ref{n.Tenant, n.WebhookID}, typeTest, n.ID, at, at, 0, data, now)
-	if d.box.deliveries[x.ID] != nil {
+	if d.box.deliveries[x.ID] != nil || d.box.target(x.ref()).pending >= MaxPending {
 		return record{}
 	}
 	return record{Deliveries: []*Delivery{x}}
@@ -169,7 +171,7 @@ func (d *desk) resend(n *schema.NoticeRecord, now time.Time) record {
 // digests makes one of what has been gathered, for each webhook whose time has come.
 func (d *desk) digests(now time.Time) (all []record) {
 	for to, t := range d.box.targets {
-		if t.since == 0 || t.pending >= maxPending {
+		if t.since == 0 || t.pending >= MaxPending {
 			continue
 		}
 		v, ok := d.webhooks.Get(to.Tenant, to.ID)

@@ -3,6 +3,7 @@ package notify
 import (
 	"encoding/json"
 	"reflect"
+	"strconv"
 	"testing"
 
 	"keypulse/schema"
@@ -42,5 +43,16 @@ func TestWholeMakesTheSameOutbox(t *testing.T) {
 		if !reflect.DeepEqual(got.gathered, want.gathered) || got.more != want.more || got.since != want.since || got.pending != want.pending || len(got.finished) != len(want.finished) {
 			t.Errorf("%s: %+v, not %+v", name, got, want)
 		}
+	}
+}
+
+// TestTestsAreBounded asks for more tests of a webhook that takes nothing than may wait.
+func TestTestsAreBounded(t *testing.T) {
+	d := &desk{box: newOutbox()}
+	for i := range 2 * MaxPending {
+		d.take(&schema.NoticeRecord{Kind: schema.NoticeTest, Tenant: "demo", WebhookID: "wh_1", ID: strconv.Itoa(i)}, int64(i), schema.Millis(1000).Time())
+	}
+	if n := d.box.target(ref{"demo", "wh_1"}).pending; n != MaxPending || len(d.box.deliveries) != n || d.box.next != 2*MaxPending {
+		t.Errorf("%d wait of %d, the next notice is %d", n, len(d.box.deliveries), d.box.next)
 	}
 }

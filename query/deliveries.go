@@ -2,6 +2,7 @@ package query
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -107,6 +108,19 @@ func (q *Query) testWebhook(c *fiber.Ctx) error {
 	}
 	if r.Disabled != "" {
 		return webhookRefusal(&r, "The webhook is disabled: enable it first.")
+	}
+	all, err := q.deliveries(c, &r)
+	if err != nil {
+		return err
+	}
+	waiting := 0
+	for i := range all {
+		if all[i].State == notify.Pending {
+			waiting++
+		}
+	}
+	if waiting >= notify.MaxPending {
+		return webhookRefusal(&r, fmt.Sprintf("%d messages wait for this webhook already: its deliveries say why.", waiting))
 	}
 	id := newID("")
 	return q.notice(c, &r, schema.NoticeRecord{Kind: schema.NoticeTest, ID: id}, notify.TestDeliveryID(r.Tenant, r.ID, id))
