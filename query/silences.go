@@ -106,18 +106,18 @@ func (q *Query) showSilence(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	return q.answerSilence(c, fiber.StatusOK, &r)
-}
-
-func (q *Query) answerSilence(c *fiber.Ctx, status int, r *schema.SilenceRecord) error {
 	hidden, err := q.hidden(c)
 	if err != nil {
 		return err
 	}
+	return q.answerSilence(c, fiber.StatusOK, &r, hidden[r.ID])
+}
+
+func (q *Query) answerSilence(c *fiber.Ctx, status int, r *schema.SilenceRecord, h notify.Hidden) error {
 	return httpapi.JSON(c, status, struct {
 		Success bool `json:"success"`
 		shownSilence
-	}{true, showSilence(r, hidden[r.ID], schema.MillisOf(q.cfg.Now()))})
+	}{true, showSilence(r, h, schema.MillisOf(q.cfg.Now()))})
 }
 
 // createSilence is POST /api/silences.
@@ -169,7 +169,7 @@ func (q *Query) createSilence(c *fiber.Ctx) error {
 		return err
 	}
 	c.Set(fiber.HeaderLocation, "/api/silences/"+r.ID)
-	return q.answerSilence(c, fiber.StatusCreated, &r)
+	return q.answerSilence(c, fiber.StatusCreated, &r, notify.Hidden{}) // nothing may fail any more: it is made
 }
 
 // endSilence is DELETE /api/silences/{id}: it ends now, and stays to be looked at.
