@@ -308,7 +308,7 @@ func (d *desk) after(x *Delivery, res result, now time.Time) (next *Delivery, di
 		}
 		return ended(*x, Failed, reasonOver), disable
 	}
-	x.Data, x.Step, x.NextAt = nil, x.Step+1, schema.MillisOf(now.Add(delay))
+	x.Data, x.Step, x.NextAt = nil, x.Step+1, schema.MillisOf(now.Add(delay))+1 // rounded up: not before what was asked for
 	return x, ""
 }
 
