@@ -39,7 +39,8 @@ type verdicts struct {
 	known  int64     // the verdicts of [known, judged) have been read; what lies below is another node's, or too old
 	recent []outcome // exceptions, by rising offset, at least from judged-keepOutcomes on
 	waits  []waiting // by rising offset
-	marks  []mark    // acknowledged and not yet judged: some offsets, rising
+	marks  []mark    // acknowledged and not yet judged: some offsets, rising; none only if there is no such event
+	newest mark      // the largest offset acknowledged
 }
 
 // waiting is a request that waits for the verdict of one event.
@@ -126,6 +127,9 @@ func (v *verdicts) add(verdict *schema.Verdict) {
 	v.known = max(v.known, v.judged-keepOutcomes)
 	v.forgetOutcomes()
 	v.marks = dropBelow(v.marks, v.judged, func(m mark) int64 { return m.offset })
+	if len(v.marks) == 0 && v.newest.offset >= v.judged && !v.newest.at.IsZero() {
+		v.marks = append(v.marks, v.newest)
+	}
 	for _, w := range v.waits {
 		if w.offset >= v.judged {
 			break
@@ -164,6 +168,9 @@ func (v *verdicts) acknowledged(offset int64, now time.Time, w *waiter) {
 			w.judged()
 		}
 		return
+	}
+	if offset >= v.newest.offset {
+		v.newest = mark{offset, now}
 	}
 	if n := len(v.marks); n == 0 || n < maxMarks && v.marks[n-1].offset < offset && now.Sub(v.marks[n-1].at) >= markEvery {
 		v.marks = append(v.marks, mark{offset, now})

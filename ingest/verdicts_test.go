@@ -186,3 +186,20 @@ func BenchmarkVerdicts(b *testing.B) {
 		v.outcome(offset+3, 0)
 	}
 }
+
+// TestBehindAfterAVerdict has a verdict that ends between two events acknowledged at nearly the same time: the second one still
+// tells how far behind the processor is.
+func TestBehindAfterAVerdict(t *testing.T) {
+	v, begin := new(verdicts), time.Now()
+	for offset := range int64(3) {
+		v.acknowledged(offset, begin.Add(time.Duration(offset)*time.Millisecond), nil)
+	}
+	v.add(&schema.Verdict{From: 0, To: 1})
+	if !v.behind(begin.Add(300*time.Millisecond), 250*time.Millisecond) {
+		t.Error("two events without a verdict for 300 ms are forgotten")
+	}
+	v.add(&schema.Verdict{From: 1, To: 3})
+	if v.behind(begin.Add(time.Hour), 250*time.Millisecond) {
+		t.Error("behind, and everything is judged")
+	}
+}
