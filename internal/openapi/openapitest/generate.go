@@ -152,7 +152,11 @@ func (g *generator) string(s object) string {
 	}
 	switch text(s["format"]) {
 	case "date-time":
-		return time.UnixMilli(g.Int64N(4_000_000_000_000)).UTC().Format(pick(g, []string{"2006-01-02T15:04:05.000Z", time.RFC3339}))
+		at := time.UnixMilli(g.Int64N(4_000_000_000_000))
+		if g.IntN(2) == 0 { // what ends must often end soon, but not yet
+			at = time.Now().Add(time.Duration(g.Int64N(int64(24 * time.Hour))))
+		}
+		return at.UTC().Format(pick(g, []string{"2006-01-02T15:04:05.000Z", time.RFC3339}))
 	case "ipv4":
 		return netip.AddrFrom4([4]byte{10, byte(g.Uint32()), byte(g.Uint32()), byte(g.Uint32())}).String()
 	case "ipv6":
